@@ -1,0 +1,202 @@
+"""What this machine can do, and what would enable the rest. Each line was tried, not looked up by version."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+REQUIRED_DISK_BYTES = 2 << 30
+SBIN = ":/usr/sbin:/sbin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One ability: there (`why_not` empty) or not, what it is for and what would enable it."""
+
+    ability: str
+    why_not: str = ""
+    detail: str = ""
+    used_for: str = ""
+    enable: str = ""
+    required: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether the ability is there."""
+        return not self.why_not
+
+
+def examine() -> Sequence[Finding]:
+    """Try everything; takes about a second."""
+    return (
+        _root(),
+        _namespaces(),
+        *(_program(*row) for row in PROGRAMS),
+        *_shaper_backends(),
+        _real_time(),
+        _cgroup_freeze(),
+        _cpu_limit(),
+        _disk(),
+        *_etcd(),
+    )
+
+
+PROGRAMS = (
+    ("ip", "iproute2", "the embedded lab's links", True),
+    ("nft", "nftables", "partitions where the shaper can't cut", False),
+    ("iptables", "iptables", "the NFQUEUE shaper", False),
+    ("unshare", "util-linux", "running as an ordinary user", True),
+    ("tc", "iproute2", "the netem shaper and rates", False),
+)
+
+
+def _root() -> Finding:
+    root = os.geteuid() == 0
+    return Finding(
+        ability="root",
+        detail=f"uid {os.geteuid()}",
+        why_not="" if root else f"uid {os.geteuid()}",
+        used_for="power, cgroup limits, the tcx shaper; without root: kill, partition, pause and slow rates in a user namespace",
+        enable="sudo chaosgate …",
+    )
+
+
+def _namespaces() -> Finding:
+    flags = ["--mount", "--pid", "--net", "--uts", "--ipc", "--fork"]
+    flags = flags if os.geteuid() == 0 else ["--user", "--map-root-user", *flags]
+    why_not = _try(["unshare", *flags, "true"])
+    return Finding(
+        ability="namespaces",
+        why_not=why_not,
+        used_for="the embedded lab",
+        enable="root, or kernel.unprivileged_userns_clone=1 and user.max_user_namespaces > 0",
+        required=True,
+    )
+
+
+def _program(name: str, package: str, used_for: str, required: bool) -> Finding:
+    path = shutil.which(name, path=os.environ.get("PATH", "") + SBIN)
+    return Finding(
+        ability=f"program {name}",
+        detail=path or "",
+        why_not="" if path else "not found on PATH",
+        used_for=used_for,
+        enable=f"apt-get install {package}",
+        required=required,
+    )
+
+
+def _shaper_backends() -> Sequence[Finding]:
+    from chaos.agent.shaper import probe  # noqa: PLC0415  # trying them costs a second
+
+    enable = {
+        "netem": "a kernel with sch_netem (modprobe sch_netem)",
+        "tap": "kernel 6.6 or newer, /dev/net/tun, and CAP_BPF in the initial user namespace",
+        "nfqueue": "a kernel with nfnetlink_queue, and iptables",
+    }
+    return tuple(
+        Finding(
+            ability=f"shaper {name}",
+            why_not=why,
+            used_for="latency, loss and every other packet fault (the first usable one is taken)",
+            enable=enable.get(name, ""),
+        )
+        for name, why in probe().items()
+    )
+
+
+def _real_time() -> Finding:
+    try:
+        policy = os.sched_getscheduler(0)
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        os.sched_setscheduler(0, policy, os.sched_param(0))
+        why_not = ""
+    except PermissionError as error:
+        why_not = str(error)
+    return Finding(
+        ability="real-time priority",
+        why_not=why_not,
+        used_for="delays that stay exact under load",
+        enable="CAP_SYS_NICE in the initial user namespace, outside a cgroup v1 cpu child",
+    )
+
+
+def _cgroup_freeze() -> Finding:
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if " - cgroup2 " in line]
+    usable = [mount for mount in mounts if os.access(mount, os.W_OK)]
+    return Finding(
+        ability="cgroup v2 freezer",
+        detail=usable[0] if usable else "",
+        why_not="" if usable else "no writable cgroup2 mount",
+        used_for="freeze (else SIGSTOP to the whole node)",
+        enable="root, and cgroup2 mounted",
+    )
+
+
+def _cpu_limit() -> Finding:
+    v1 = [
+        line.split()[4]
+        for line in Path("/proc/self/mountinfo").read_text().splitlines()
+        if " - cgroup cgroup" in line and "cpu" in line.rsplit(None, 1)[1].split(",")
+    ]
+    v2 = Path("/sys/fs/cgroup/cgroup.controllers")
+    there = bool([m for m in v1 if os.access(m, os.W_OK)]) or (v2.exists() and "cpu" in v2.read_text().split())
+    return Finding(
+        ability="cpu limit per node",
+        why_not="" if there else "no cgroup cpu controller that we may write",
+        used_for="stack settings with cpu",
+        enable="root, and a cgroup cpu controller",
+    )
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free
+    return Finding(
+        ability="free disk",
+        detail=f"{free / (1 << 30):.1f} GiB",
+        why_not="" if free > REQUIRED_DISK_BYTES else f"only {free / (1 << 30):.1f} GiB here",
+        used_for="recordings",
+        enable="chaosgate runs prune",
+    )
+
+
+def _etcd() -> Sequence[Finding]:
+    from chaos.stacks.etcd.versions import installed  # noqa: PLC0415
+
+    found = installed()
+    return (
+        Finding(
+            ability="etcd",
+            detail=", ".join(found),
+            why_not="" if found else "no version in the cache",
+            used_for="the etcd experiments",
+            enable="python -m chaos.stacks.etcd.versions",
+        ),
+    )
+
+
+def _try(argv: Sequence[str]) -> str:
+    """Return "" if the command succeeds, else what it said."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if done.returncode == 0 else (done.stderr.strip() or f"exit {done.returncode}")
+
+
+def report(findings: Sequence[Finding], say: Callable[[str], None]) -> bool:
+    """Print the findings; return whether everything that is required is there."""
+    for finding in findings:
+        mark = "ok " if finding.ok else "NO " if finding.required else "no "
+        say(f"{mark} {finding.ability:<24} {finding.detail if finding.ok else finding.why_not}")
+        if not finding.ok:
+            say(f"      for: {finding.used_for}")
+            say(f"      what would enable it: {finding.enable}")
+    return all(f.ok for f in findings if f.required)

@@ -1,0 +1,493 @@
+"""Carries out one experiment: timeline + target + stack + workload + clock -> a recording.
+
+                     ┌────────── decides and dispatches, never waits ──────────┐
+    timeline ──────▶ │ follow(): due ticks, arrived evidence, aborts, early end │ ──▶ events.jsonl
+                     └──┬─────────┬──────────┬──────────────┬──────────────────┘
+                  injectors    healers    lookers        load status
+                 (own threads, own threads: an injection can never keep a heal waiting)
+
+Whatever ends a run (its end, an error, Ctrl-C, SIGTERM, abort-when, a certain verdict) heals everything first.
+Signals only set a flag that wakes the clock; nothing is raised from a handler.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from chaos.aiming import Aim
+from chaos.clock import NS, ns
+from chaos.errors import ChaosgateError, DirtyError, HarnessError
+from chaos.inforce import InForce, failed_evidence
+from chaos.lookers import Lookers
+from chaos.model import (
+    Aimed,
+    Event,
+    EventKind,
+    Evidence,
+    LoadStatus,
+    Proof,
+    Selector,
+    StackAction,
+    Status,
+    to_json,
+)
+from chaos.agent.points import announce
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from chaos.model import Experiment, NamedGate, Node, Reading, Step, Verdict
+    from chaos.plan import Tick, Timeline
+    from chaos.ports import Clock, Generator, Probe, Stack, Target
+    from chaos.recording import Recorder
+
+T = TypeVar("T")
+
+POLL_S = 0.05  # how often the deciding thread looks up
+OPERATION_TIMEOUT_S = 60.0
+FIND_TIMEOUT_S = 2.0
+INJECT_TIMEOUT_S = 20.0
+HEAL_TIMEOUT_S = 30.0
+DRAIN_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What a watcher of the run sees, ten times a second at most. `at_s` counts from t = 0 and is negative before."""
+
+    experiment: str
+    phase: str
+    at_s: float | None = None
+    duration_s: float = 0.0
+    load: LoadStatus | None = None
+    in_force: tuple[str, ...] = ()
+    note: str = ""
+
+
+class LiveGate(Protocol):
+    """A gate that can say no while the run goes on."""
+
+    def watch(self, readings: Sequence[Reading]) -> Verdict | None:
+        """Return a certain FAIL, or None."""
+        ...
+
+
+class StartsLoad(Protocol):
+    """Starts the traffic; the session binds workload, endpoints and folder."""
+
+    def __call__(self, epoch_ns: int) -> Generator:
+        """Start it; operations are scheduled from `epoch_ns`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Everything with effects that a run acts upon."""
+
+    target: Target
+    stack: Stack
+    start_load: StartsLoad
+    recorder: Recorder
+    clock: Clock
+    folder: Path
+    probes: Mapping[str, tuple[Probe, float]]  # name → (probe, seconds between two looks)
+    compare_replicas: Callable[[], Sequence[Reading]] | None = None  # the quiet comparison, after the drain
+
+
+@dataclass(slots=True)
+class Flags:
+    """Set from signal handlers and other threads, read by the deciding thread."""
+
+    interrupted: str = ""  # the signal's name
+    reasons: list[str] = field(default_factory=list)
+
+
+class Engine:
+    """One run. `run` returns how it ended; what happened is in the recording."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        timeline: Timeline,
+        stage: Stage,
+        *,
+        flags: Flags,
+        aim: Aim,
+        watch: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self.experiment, self.timeline, self.stage = experiment, timeline, stage
+        self.flags, self.aim, self._watch = flags, aim, watch
+        self.steps: Mapping[str, Step] = {step.name: step for step in experiment.steps}
+        self._injectors = ThreadPoolExecutor(8, "inject")
+        self._healers = ThreadPoolExecutor(16, "heal")
+        self._in_force: dict[tuple[str, int], InForce] = {}
+        self._starting: dict[tuple[str, int], Future[InForce]] = {}
+        self._lookers = Lookers(stage)
+        self._generator: Generator | None = None
+        self._t0_ns = 0
+        self._phase = "set-up"
+        self._ended = ""
+        self._load_at_ns = 0
+        self._dirty: list[str] = []
+        self._statuses: list[LoadStatus] = []
+
+    # ------------------------------------------------------------ the whole run
+
+    def run(self) -> str:
+        """Carry out the experiment; return "complete", "aborted", "interrupted" or "stopped early".
+
+        Raises DirtyError if something could not be healed, HarnessError if the harness broke down; both only
+        after everything that could be healed was, and after the recording says so.
+        """
+        self._say(EventKind.RUN, "begin")
+        trouble: ChaosgateError | None = None
+        try:
+            self._set_up()
+            self._load()
+            self._follow()
+        except HarnessError as error:
+            trouble = error
+            self._say(EventKind.ERROR, str(error))
+        finally:
+            self._heal_everything()
+        try:
+            self._settle(look_back=trouble is None and self._ended in ("complete", "stopped early", "aborted"))
+        except HarnessError as error:
+            trouble = trouble or error
+            self._say(EventKind.ERROR, str(error))
+        return self._finish(trouble)
+
+    def _finish(self, trouble: ChaosgateError | None) -> str:
+        self._lookers.stop()
+        self._injectors.shutdown(wait=False, cancel_futures=True)
+        self._healers.shutdown(wait=False, cancel_futures=True)
+        self._enter_phase("tear-down")
+        self._say(EventKind.RUN, self._ended or "interrupted")
+        if self._dirty:
+            raise DirtyError("; ".join(self._dirty))
+        if trouble is not None:
+            raise trouble
+        return self._ended
+
+    def _set_up(self) -> None:
+        self._enter_phase("set-up")
+        announce("run.set-up")
+        self.stage.stack.up(self.stage.target, self.stage.folder / "logs")
+        self._record_versions("start")
+        self._lookers.start()
+
+    def _load(self) -> None:
+        self._raise_if_interrupted()
+        self._enter_phase("load")
+        announce("run.load")
+        epoch_ns = self.stage.clock.now_ns() + NS
+        self._generator = self.stage.start_load(epoch_ns)
+        ramp_s = self.experiment.load.stages[0].ramp_s if self.experiment.load.stages else 0.0
+        self._t0_ns = epoch_ns + ns(ramp_s + self.experiment.warm_up_s)
+        self._enter_phase("warm-up")
+
+    # ------------------------------------------------------------ deciding
+
+    def _follow(self) -> None:
+        """Walk the timeline; each turn fires what is due and notes what has arrived."""
+        ticks = list(self.timeline.ticks)
+        end_ns = self._t0_ns + ns(self.experiment.duration_s)
+        while not self._over():
+            now = self.stage.clock.now_ns()
+            if self._phase == "warm-up" and now >= self._t0_ns:
+                self._enter_phase("steady")
+            while ticks and self._t0_ns + ns(ticks[0].at_s) <= now:
+                self._fire(ticks.pop(0))
+            if now >= end_ns and not ticks and not self._busy():
+                self._ended = "complete"
+                return
+            self._turn()
+            due = self._t0_ns + ns(ticks[0].at_s) if ticks else end_ns
+            self.stage.clock.sleep_until(min(max(due, now + ns(0.001)), now + ns(POLL_S)))
+
+    def _over(self) -> bool:
+        """Say whether something other than the timeline ends the run; remember and record why."""
+        if self.flags.interrupted:
+            self._ended = "interrupted"
+            self._say(EventKind.NOTE, f"interrupted by {self.flags.interrupted}; healing everything")
+        elif reason := self._abort_reason():
+            self._ended = "aborted"
+            self._say(EventKind.ABORT, reason)
+        elif reason := self._certain_no():
+            self._ended = "stopped early"
+            self._say(EventKind.NOTE, f"stopped early: {reason}")
+        return bool(self._ended)
+
+    def _raise_if_interrupted(self) -> None:
+        if self.flags.interrupted:
+            self._ended = "interrupted"
+            raise HarnessError(f"interrupted by {self.flags.interrupted} before the load had started")
+
+    def _abort_reason(self) -> str:
+        limits = self.experiment.abort_when
+        recent = [s for s in self._statuses if s.at_ns > self.stage.clock.now_ns() - 6 * NS]
+        share = error_share(recent)
+        if limits.error_share is not None and share is not None and share > limits.error_share:
+            return f"error share {share:.0%} over the last 5 s, limit {limits.error_share:.0%}"
+        lost_s = self._lookers.quorum_lost_s()
+        if limits.quorum_lost_s is not None and lost_s > limits.quorum_lost_s:
+            return f"quorum lost for {lost_s:.1f} s, limit {limits.quorum_lost_s:g} s"
+        return self.stage.recorder.why_no_space(limits.free_disk_bytes)
+
+    def _certain_no(self) -> str:
+        for named in self.experiment.gates:
+            if named.stops_run and (verdict := self._ask(named)) is not None and verdict.status is Status.FAIL:
+                return f"{named.name}: {verdict.summary}"
+        return ""
+
+    def _ask(self, named: NamedGate) -> Verdict | None:
+        watch = getattr(named.gate, "watch", None)
+        readings = self._lookers.fresh_readings(named.name)
+        return watch(readings) if watch is not None and readings is not None else None
+
+    def _busy(self) -> bool:
+        return bool(self._starting) or any(not force.over for force in self._in_force.values())
+
+    def _turn(self) -> None:
+        """Note what arrived since the last turn."""
+        for key, starting in list(self._starting.items()):
+            if starting.done():
+                del self._starting[key]
+                self._note_started(key, starting)
+        for force in self._in_force.values():
+            for event in force.arrived():
+                self._record(event)
+        for event in self._lookers.arrived():
+            self._record(event)
+        self._note_load()
+        self._watch(self._progress())
+
+    def _note_started(self, key: tuple[str, int], starting: Future[InForce]) -> None:
+        error = starting.exception()
+        if error is None:
+            force = self._in_force[key] = starting.result()
+            if force.heal_wanted:
+                self._heal(key)
+            return
+        step, occurrence = key
+        proof = failed_evidence(self.stage.clock.now_ns(), f"not injected: {error}")
+        self._say(EventKind.CONFIRM, proof.detail, step=step, occurrence=occurrence, data=to_json(proof))
+
+    def _note_load(self) -> None:
+        if self._generator is None:
+            return
+        status = self._generator.status()
+        if self._statuses and status.at_ns == self._statuses[-1].at_ns:
+            return
+        self._statuses.append(status)
+        self._say(EventKind.LOAD, status.why, data=to_json(status))
+        if not status.running and status.why and not self._ended:
+            raise HarnessError(f"the load generator stopped: {status.why}")
+
+    # ------------------------------------------------------------ firing
+
+    def _fire(self, tick: Tick) -> None:
+        key = (tick.step, tick.occurrence)
+        if tick.kind == "inject":
+            self._starting[key] = self._injectors.submit(self._inject, tick)
+        elif key in self._in_force:
+            self._heal(key)
+        elif key in self._starting:  # still being injected: it is healed as soon as it is in force
+            self._starting[key].add_done_callback(_want_heal)
+
+    def _inject(self, tick: Tick) -> InForce:
+        """Pick the victims and do it. Runs in an injector thread."""
+        step = self.steps[tick.step]
+        began_ns = self.stage.clock.now_ns()
+        candidates = self._candidates(step.on)
+        victims = self.aim.choose(step, tick.occurrence, candidates)
+        if not victims:
+            raise HarnessError(f"nobody is {step.on.role} now; nothing was injected")
+        aimed = tuple(step.fault.aim(victims, self.stage.target.topology()))
+        self._say_injected(tick, step, victims, candidates, aimed, began_ns)
+        announce(f"inject.{tick.step}")
+        operations = [a for a in aimed if isinstance(a.action, StackAction)]
+        if operations:
+            return InForce.operation(tick.step, tick.occurrence, self._injectors.submit(self._operate, operations))
+        injection = self.stage.target.inject(aimed, deadline_s=tick.deadline_s)
+        return InForce.injection(tick.step, tick.occurrence, injection)
+
+    def _candidates(self, selector: Selector) -> Sequence[Node]:
+        topology = self.stage.target.topology()
+        static = topology.with_role(selector.role)
+        if static:
+            return static
+        return self.aim.find(self.stage.stack, selector, FIND_TIMEOUT_S)
+
+    def _operate(self, operations: Sequence[Aimed]) -> Evidence:
+        said = []
+        for aimed in operations:
+            assert isinstance(aimed.action, StackAction)
+            announce(f"operate.{aimed.action.operation}")
+            said.append(self.stage.stack.operate(aimed.action, aimed.subject, OPERATION_TIMEOUT_S))
+        now = self.stage.clock.now_ns()
+        return Evidence(
+            at_ns=now,
+            phase="confirm",
+            subject=operations[0].subject,
+            action="stack",
+            proof=Proof.CONFIRMED,
+            detail="; ".join(said),
+            effective_ns=now,
+        )
+
+    def _say_injected(
+        self,
+        tick: Tick,
+        step: Step,
+        victims: Sequence[Node],
+        candidates: Sequence[Node],
+        aimed: Sequence[Aimed],
+        began_ns: int,
+    ) -> None:
+        names = [v.name for v in victims]
+        data = {
+            "role": step.on.role,
+            "victims": names,
+            "candidates": [c.name for c in candidates],
+            "actions": [to_json(a.action) for a in aimed],
+            "subjects": [a.subject for a in aimed],
+            "planned_ns": self._t0_ns + ns(tick.at_s),
+            "chosen_ns": began_ns,
+            "for_s": step.for_s,
+        }
+        detail = f"{', '.join(dict.fromkeys(a.action.kind for a in aimed))} on {', '.join(names)}"
+        self._say(EventKind.INJECT, detail, step=tick.step, occurrence=tick.occurrence, data=data)
+
+    # ------------------------------------------------------------ healing
+
+    def _heal(self, key: tuple[str, int]) -> None:
+        force = self._in_force[key]
+        if force.healing:
+            return
+        step, occurrence = key
+        self._say(EventKind.HEAL, "asked", step=step, occurrence=occurrence)
+        announce(f"heal.{step}")
+        force.heal(self._healers)
+
+    def _heal_everything(self) -> None:
+        """Heal what is in force or still being injected, and wait for the proofs."""
+        deadline = time.monotonic() + INJECT_TIMEOUT_S
+        while self._starting and time.monotonic() < deadline:
+            self._turn_quietly()
+            time.sleep(POLL_S)
+        for key in list(self._in_force):
+            self._heal(key)
+        deadline = time.monotonic() + HEAL_TIMEOUT_S
+        while self._busy() and time.monotonic() < deadline:
+            self._turn_quietly()
+            time.sleep(POLL_S)
+        self._turn_quietly()
+        for (step, occurrence), force in self._in_force.items():
+            if problem := force.problem():
+                self._dirty.append(f"{step}#{occurrence} was not healed: {problem}")
+        for problem in self._dirty:
+            self._say(EventKind.ERROR, problem)
+
+    def _turn_quietly(self) -> None:
+        try:
+            self._turn()
+        except HarnessError as error:
+            self._say(EventKind.NOTE, str(error))
+
+    # ------------------------------------------------------------ afterwards
+
+    def _settle(self, *, look_back: bool) -> None:
+        """Stop the traffic, take the final reads, compare the replicas, ask the versions again."""
+        if self._generator is None:
+            return
+        self._enter_phase("drain")
+        announce("run.drain")
+        stopping = self._healers.submit(self._generator.stop)
+        self._wait_for(stopping, DRAIN_TIMEOUT_S, "the load generator did not drain")
+        self._enter_phase("final reads")
+        if look_back and self.stage.compare_replicas is not None:
+            announce("run.compare")
+            comparing = self._healers.submit(self.stage.compare_replicas)
+            for reading in self._wait_for(comparing, DRAIN_TIMEOUT_S, "the replicas were not compared") or ():
+                self.stage.recorder.reading(reading)
+        if look_back:
+            self._record_versions("end")
+
+    def _wait_for(self, future: Future[T], timeout_s: float, what: str) -> T:
+        deadline = time.monotonic() + timeout_s
+        while not future.done():
+            if time.monotonic() > deadline:
+                raise HarnessError(f"{what} within {timeout_s:g} s")
+            self._turn_quietly()
+            time.sleep(POLL_S)
+        return future.result()
+
+    def _record_versions(self, when: str) -> None:
+        asked = self.experiment.stack.versions
+        for node, facts in self.stage.stack.versions().items():
+            data = {**facts, "when": when, "asked": asked.get(self.experiment.stack.name, "")}
+            self._say(EventKind.VERSION, facts.get("version", ""), node=node, data=data)
+
+    # ------------------------------------------------------------ saying
+
+    def _enter_phase(self, phase: str) -> None:
+        self._phase = phase
+        self._say(EventKind.PHASE, phase, at_ns=self._t0_ns if phase == "steady" else None)
+        self._watch(self._progress())
+
+    def _progress(self) -> Progress:
+        at_s = (self.stage.clock.now_ns() - self._t0_ns) / NS if self._t0_ns else None
+        return Progress(
+            experiment=self.experiment.name,
+            phase=self._phase,
+            at_s=at_s,
+            duration_s=self.experiment.duration_s,
+            load=self._statuses[-1] if self._statuses else None,
+            in_force=tuple(force.label for force in self._in_force.values() if not force.over),
+        )
+
+    def _say(
+        self,
+        kind: EventKind,
+        detail: str = "",
+        *,
+        step: str = "",
+        occurrence: int = 0,
+        node: str = "",
+        data: Mapping[str, object] | None = None,
+        at_ns: int | None = None,
+    ) -> None:
+        self._record(
+            Event(
+                at_ns=self.stage.clock.now_ns() if at_ns is None else at_ns,
+                kind=kind,
+                detail=detail,
+                step=step,
+                occurrence=occurrence,
+                node=node,
+                data=data or {},
+            )
+        )
+
+    def _record(self, event: Event) -> None:
+        self.stage.recorder.event(event)
+
+
+def error_share(statuses: Sequence[LoadStatus]) -> float | None:
+    """Return the share of operations between the first and last status that were not ok; None if there were none."""
+    if len(statuses) < 2:
+        return None
+    first, last = statuses[0], statuses[-1]
+    bad = last.failed + last.unknown - first.failed - first.unknown
+    everything = bad + last.ok - first.ok
+    return bad / everything if everything else None
+
+
+def _want_heal(starting: Future[InForce]) -> None:
+    if starting.exception() is None:
+        starting.result().heal_wanted = True

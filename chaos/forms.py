@@ -1,0 +1,299 @@
+"""Turns a dataclass of settings into the reader, the checker and the JSON schema of its YAML form.
+
+    @dataclass                                     latency:
+    class Latency:                                   percentile: 99
+        percentile: float = 99.0        ◀─reads─     limit: 400ms          # limit_s: the suffix is the unit
+        limit_s: float                               during: recovery
+        during: Span = Span.FAULT
+
+The fields are the keys (`down_for_s` is `down-for`, `from_` is `from`); a suffix in `chaos.units.SUFFIXES`, or a `Unit` in
+`Annotated`, says how the text is read. Two fields with one key (`floor_per_s`, `floor_share`) are two ways to say it:
+"300/s" or "50% of steady". A list may be written as its only member. What `__post_init__` refuses with a ValueError
+"key: why" is reported at that key. pydantic validates and makes the schema; positions and wording are ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+import sys
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError, WithJsonSchema, create_model
+
+import chaos.model
+from chaos.positions import Page, described, entries, locate, plain, suggestion
+from chaos.units import SHARE, Unit, split_name
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+T = TypeVar("T")
+F = TypeVar("F", bound="Form")
+
+# Names that a module may import for its type checker only.
+_NAMES: Mapping[str, Any] = {**vars(typing), **vars(chaos.model), "Mapping": Mapping, "Sequence": Sequence}
+
+
+class Form(BaseModel):
+    """A mapping in the file: kebab-case keys, and no others."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_by_alias=True,
+        validate_by_name=False,
+        alias_generator=lambda name: name.rstrip("_").replace("_", "-"),
+        arbitrary_types_allowed=True,
+        loc_by_alias=True,
+    )
+
+
+def measured(unit: Unit) -> Any:
+    """Return the annotation of a float that is written with a unit."""
+
+    def read(value: object) -> float:
+        if not isinstance(value, str):
+            raise ValueError(f"{unit.name} is wanted here; write it as one text")  # noqa: TRY004 pydantic wants ValueError
+        return unit.parse(value) * unit.factor
+
+    schema = {"type": "string", "pattern": unit.pattern, "description": unit.name}
+    return Annotated[float, BeforeValidator(read), WithJsonSchema(schema)]
+
+
+# ---------------------------------------------------------------- a dataclass's form
+
+
+def from_yaml(cls: type[T], node: yaml.Node, page: Page, *, apart: Sequence[str] = ()) -> T | None:
+    """Read a dataclass from its mapping (nothing at all stands for an empty one), leaving out the keys in `apart`.
+
+    None if there was a problem; the problems are on the page.
+    """
+    found = mapping(node, page)
+    if found is None:
+        return None
+    read = validated(form(cls), {k: plain(v) for k, (_, v) in found.items() if k not in apart}, node, page)
+    if read is None:
+        return None
+    try:
+        return build(cls, read)
+    except (ValueError, TypeError) as refusal:
+        page.problem(*_blamed(str(refusal), node))
+        return None
+
+
+def mapping(node: yaml.Node, page: Page) -> dict[str, tuple[yaml.Node, yaml.Node]] | None:
+    """Return a mapping's entries, none for a node without content; a problem and None for anything else."""
+    if isinstance(node, yaml.MappingNode):
+        return entries(node)
+    if plain(node) is None:
+        return {}
+    page.problem(node, f"settings are wanted here, not {described(node)}; write {{key: value}}")
+    return None
+
+
+def _blamed(refusal: str, node: yaml.Node) -> tuple[yaml.Node, str]:
+    key, _, why = refusal.partition(": ")
+    if isinstance(node, yaml.MappingNode) and why and key in entries(node):
+        return entries(node)[key][1], why
+    return node, refusal
+
+
+@functools.cache
+def form(cls: type) -> type[Form]:
+    """Return the pydantic model of a dataclass's YAML form."""
+    hints = typing.get_type_hints(cls, {**_NAMES, **vars(sys.modules[cls.__module__])}, include_extras=True)
+    made: dict[str, Any] = {}
+    for key, named in keys(cls).items():
+        ways = {field.name: annotation(field.name, hints[field.name]) for field in named}
+        kind = next(iter(ways.values())) if len(ways) == 1 else _one_of(ways)
+        required = all(_required(field) for field in named)
+        made[_attribute(key)] = (kind, Field(alias=key)) if required else (kind | None, Field(None, alias=key))
+    return create_model(cls.__name__, __base__=Form, __doc__=cls.__doc__, **made)
+
+
+def keys(cls: type) -> dict[str, list[dataclasses.Field[Any]]]:
+    """Return YAML key → the fields that it may fill."""
+    found: dict[str, list[dataclasses.Field[Any]]] = {}
+    for field in dataclasses.fields(cls):
+        if field.init:
+            found.setdefault(split_name(field.name)[0], []).append(field)
+    return found
+
+
+def _attribute(key: str) -> str:
+    """Return a pydantic field name that meets no keyword and no method of BaseModel."""
+    return f"key_{key.replace('-', '_')}"
+
+
+def build(cls: type[T], read: Form) -> T:
+    """Make the dataclass from its validated form; keys without a value keep the dataclass's defaults."""
+    values: dict[str, Any] = {}
+    for key, named in keys(cls).items():
+        value = getattr(read, _attribute(key))
+        if isinstance(value, _Way):
+            values[value.field] = value.value
+        elif value is not None:
+            values[named[0].name] = value
+    return cls(**values)
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+# ---------------------------------------------------------------- a field's annotation
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Way:
+    """A value, and which of the fields with one key it is for."""
+
+    field: str
+    value: Any
+
+
+def annotation(name: str, hint: Any) -> Any:
+    """Return what pydantic shall make of a field: its own type, with a unit if its name or its hint says one."""
+    unit, bare = _unit(name, hint), _bare(hint)
+    if unit is not None:
+        return Annotated[measured(unit), AfterValidator(round)] if bare is int else measured(unit)
+    if get_origin(bare) in (tuple, list, Sequence):
+        item = annotation("", get_args(bare)[0])
+        return Annotated[tuple[item, ...], BeforeValidator(_as_list)]
+    if get_origin(bare) in (Mapping, dict):
+        inner = get_args(bare)[1]
+        return dict[str, measured(SHARE) if inner is float else annotation("", inner)]
+    if isinstance(bare, type) and dataclasses.is_dataclass(bare):
+        return Annotated[form(bare), AfterValidator(functools.partial(build, bare))]
+    return bare
+
+
+def _unit(name: str, hint: Any) -> Unit | None:
+    """Return the unit in a hint (`Annotated[float, SHARE] | None`), else the one in the name of a number."""
+    for part in (hint, *get_args(hint)):
+        for mark in getattr(part, "__metadata__", ()):
+            if isinstance(mark, Unit):
+                return mark
+    return split_name(name)[1] if _bare(hint) in (float, int) else None
+
+
+def _bare(hint: Any) -> Any:
+    """Return a hint without Annotated and without None."""
+    if get_origin(hint) is Annotated:
+        return _bare(get_args(hint)[0])
+    if get_origin(hint) in (Union, types.UnionType):
+        left = [arg for arg in get_args(hint) if arg is not type(None)]
+        return _bare(left[0]) if len(left) == 1 else hint
+    return hint
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str | dict) else value
+
+
+def _one_of(ways: Mapping[str, Any]) -> Any:
+    """Return the annotation of one key that may fill any of several fields: the first way that can be read."""
+    adapters = {name: TypeAdapter(kind) for name, kind in ways.items()}
+
+    def read(value: object) -> _Way:
+        refusals = []
+        for name, adapter in adapters.items():
+            try:
+                return _Way(name, adapter.validate_python(value))
+            except ValidationError as refusal:
+                refusals.append(worded(refusal.errors()[0], ()))
+        raise ValueError("; or: ".join(refusals))
+
+    schema = {"anyOf": [adapter.json_schema() for adapter in adapters.values()]}
+    return Annotated[Any, PlainValidator(read), WithJsonSchema(schema)]
+
+
+# ---------------------------------------------------------------- what pydantic found, in our words
+
+
+def validated(model: type[F], data: Mapping[str, Any], node: yaml.Node, page: Page) -> F | None:
+    """Validate a form; every error goes to its place on the page, and then None is returned."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as found:
+        for error in found.errors():
+            _place(error, model, node, page)
+        return None
+
+
+def _place(error: ErrorDetails, model: type[BaseModel], node: yaml.Node, page: Page) -> None:
+    where = [part for part in error["loc"] if not str(part).startswith("function-")]
+    if error["type"] == "missing":
+        page.problem(locate(node, where[:-1]), f"'{where[-1]}' is missing here; add `{where[-1]}: …`")
+        return
+    unknown = error["type"] == "extra_forbidden"
+    owner = _owner(model, where[:-1]) if unknown else model
+    page.problem(locate(node, where, key=unknown), worded(error, owner_keys(owner)))
+
+
+def owner_keys(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the keys that a form knows."""
+    return tuple(field.alias or name for name, field in model.model_fields.items())
+
+
+def _owner(model: type[BaseModel], where: Sequence[str | int]) -> type[BaseModel]:
+    """Return the form of a nested mapping."""
+    for part in where:
+        field = next((f for n, f in model.model_fields.items() if part in (f.alias, n)), None)
+        inner = None if field is None else _inner_form(field.annotation)
+        model = inner or model
+    return model
+
+
+def _inner_form(hint: Any) -> type[BaseModel] | None:
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        return hint
+    return next((found for arg in get_args(hint) if (found := _inner_form(arg))), None)
+
+
+_WANTED: Mapping[str, str] = {
+    "int": "a whole number; write e.g. 3",
+    "float": "a number; write e.g. 0.5",
+    "bool": "yes or no; write true or false",
+    "string": "a text; write one word or put it in quotes",
+    "list": "a list; write [one, two]",
+    "tuple": "a list; write [one, two]",
+    "dict": "a mapping; write {key: value}",
+    "model": "a mapping; write {key: value}",
+}
+_BOUNDS: Mapping[str, str] = {
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "{ge} or more",
+    "less_than": "less than {lt}",
+    "less_than_equal": "{le} or less",
+    "string_pattern_mismatch": "of the form {pattern}",
+}
+
+
+def worded(error: ErrorDetails, known: Sequence[str]) -> str:
+    """Return our sentence for an error of pydantic: what was read and why it is wrong; what would do."""
+    kind, context, loc = error["type"], error.get("ctx", {}), error["loc"]
+    read = _shown(error["input"])
+    if kind == "extra_forbidden":
+        return f"no such key '{loc[-1]}' here; {suggestion(str(loc[-1]), known)}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in ("enum", "literal_error"):
+        choices = re.findall(r"'([^']*)'", str(context["expected"]))
+        return f"{read} is none of the choices; {suggestion(read.strip(chr(39)), choices)}"
+    if kind in _BOUNDS:
+        return f"{read} is out of range; write something {_BOUNDS[kind].format(**context)}"
+    wanted = _WANTED.get(kind.split("_")[0], "")
+    return f"{read} is not {wanted}" if wanted else f"{read}: {error['msg']}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str):
+        return f"'{value}'"
+    return {dict: "a mapping", list: "a list", type(None): "nothing"}.get(type(value), repr(value))

@@ -1,0 +1,126 @@
+"""The threads that look while a run goes on: probes on their own schedule, and the stack's processes.
+
+They only look. What they see is appended to the recording at once; the deciding thread reads a copy.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from chaos.clock import NS
+from chaos.model import Event, EventKind, Reading, to_json
+from chaos.ports import Reaches, RunsProcesses
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chaos.engine import Stage
+    from chaos.model import ProcessState
+    from chaos.ports import Probe
+
+PROBE_TIMEOUT_S = 2.0
+PROCESSES_EVERY_S = 0.2
+
+
+class Lookers:
+    """Starts one thread a probe and one for processes; `stop` ends them."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._readings: list[Reading] = []
+        self._events: list[Event] = []
+        self._asked: dict[str, int] = {}
+        self._known: dict[tuple[str, str], tuple[int, bool]] = {}
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Start looking."""
+        self._look_at_processes()
+        for name, (probe, every_s) in self._stage.probes.items():
+            self._run(f"probe-{name}", lambda p=probe: self._look(p), every_s)
+        self._run("processes", self._look_at_processes, PROCESSES_EVERY_S)
+
+    def stop(self) -> None:
+        """End every thread; waits for the looks under way."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(PROBE_TIMEOUT_S + 1)
+
+    def arrived(self) -> list[Event]:
+        """Return the events since the last call."""
+        with self._lock:
+            events, self._events = self._events, []
+        return events
+
+    def fresh_readings(self, asker: str) -> Sequence[Reading] | None:
+        """Return all readings, or None if none came since `asker` asked last."""
+        with self._lock:
+            if self._asked.get(asker) == len(self._readings):
+                return None
+            self._asked[asker] = len(self._readings)
+            return list(self._readings)
+
+    def quorum_lost_s(self) -> float:
+        """Seconds for which the newest quorum readings have all been 0; 0.0 if there is a quorum or no such probe."""
+        with self._lock:
+            quorum = [r for r in self._readings[-2000:] if r.name == "quorum" and r.value is not None]
+        lost: list[Reading] = []
+        for reading in reversed(quorum):
+            if reading.value:
+                break
+            lost.append(reading)
+        return (lost[0].at_ns - lost[-1].at_ns) / NS if lost else 0.0
+
+    # ------------------------------------------------------------ threads
+
+    def _run(self, name: str, look: object, every_s: float) -> None:
+        thread = threading.Thread(target=self._repeat, args=(look, every_s), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _repeat(self, look: object, every_s: float) -> None:
+        assert callable(look)
+        with ExitStack() as stack:
+            if isinstance(self._stage.target, Reaches):
+                stack.enter_context(self._stage.target.entered())
+            while not self._stop.wait(every_s):
+                try:
+                    look()
+                except Exception as error:  # noqa: BLE001  # a probe is a plugin; its trouble is recorded, never silent
+                    self._add(Event(at_ns=self._stage.clock.now_ns(), kind=EventKind.NOTE, detail=f"look failed: {error!r}"))
+
+    def _look(self, probe: Probe) -> None:
+        readings = probe.read(PROBE_TIMEOUT_S)
+        for reading in readings:
+            self._stage.recorder.reading(reading)
+        with self._lock:
+            self._readings.extend(readings)
+
+    def _look_at_processes(self) -> None:
+        if isinstance(self._stage.target, RunsProcesses):
+            for state in self._stage.target.processes():
+                self._compare(state)
+
+    def _compare(self, state: ProcessState) -> None:
+        """Record what is new about a process: a start, an end, or an end and a new start between two looks."""
+        key, now = (state.node, state.name), (state.starts, state.exit_code is None)
+        before = self._known.get(key)
+        if before == now:
+            return
+        self._known[key] = now
+        if before is None or before[0] != state.starts:
+            self._add(_process_event("started", state.started_ns, state))
+        if state.exit_code is not None:
+            self._add(_process_event("ended", state.ended_ns or self._stage.clock.now_ns(), state))
+
+    def _add(self, event: Event) -> None:
+        with self._lock:
+            self._events.append(event)
+
+
+def _process_event(detail: str, at_ns: int, state: ProcessState) -> Event:
+    return Event(at_ns=at_ns, kind=EventKind.PROCESS, detail=detail, node=state.node, data=to_json(state))

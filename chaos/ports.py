@@ -1,0 +1,217 @@
+"""Every seam on one page: what can be added, and what can be faked.
+
+          Fault.aim          Target.inject         Injection.heal
+    YAML ──────────▶ Aimed ──────────────▶ effect ─────────────▶ as before
+                                             │ measured: Evidence
+    Stack: processes, roles, versions        Workload: Locust        Gate: Recording -> Verdict
+
+Extra powers are one-method protocols, asked for with isinstance.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping, Sequence
+    from concurrent.futures import Future
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+    from queue import Queue
+
+    from chaos.model import (
+        Action,
+        Aimed,
+        Evidence,
+        Experiment,
+        Load,
+        LoadStatus,
+        Node,
+        Process,
+        ProcessState,
+        Reading,
+        StackAction,
+        StackSpec,
+        Topology,
+        Verdict,
+    )
+    from chaos.recording import Recording
+
+
+class Clock(Protocol):
+    """Time as an argument; chaos/clock.py has the real one, chaos/testing.py the fake."""
+
+    def now_ns(self) -> int:
+        """Nanoseconds of CLOCK_MONOTONIC."""
+        ...
+
+    def sleep_until(self, at_ns: int) -> bool:
+        """Sleep until `at_ns`; False if woken before it."""
+        ...
+
+
+class Fault(Protocol):
+    """Settings as a frozen dataclass whose fields are its YAML keys."""
+
+    def aim(self, victims: Sequence[Node], topology: Topology) -> Sequence[Aimed]:
+        """Return what is done to whom. Pure."""
+        ...
+
+
+class Injection(Protocol):
+    """One step in force."""
+
+    events: Queue[Evidence]  # confirmations, the low-rate watch, heals; None-terminated never: ask `done`
+
+    def heal(self) -> Future[Evidence]:
+        """Undo it; returns at once, idempotent. The future raises only if the heal failed."""
+        ...
+
+
+class Target(Protocol):
+    """Where a stack runs. Opened and closed as a context manager by its factory in chaos/targets."""
+
+    name: str
+
+    def topology(self) -> Topology:
+        """Nodes and capabilities."""
+        ...
+
+    def inject(self, aimed: Sequence[Aimed], *, deadline_s: float) -> Injection:
+        """Do all of a step together; the node undoes it by itself after `deadline_s` or when we are gone."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return kernel, backends, real-time priority …: what belongs into run.json."""
+        ...
+
+
+@runtime_checkable
+class RunsProcesses(Protocol):
+    """A target that starts the stack's processes itself (a lab)."""
+
+    def start(self, node: str, process: Process) -> ProcessState:
+        """Start it; the command is recorded as the undo of a kill."""
+        ...
+
+    def stop(self, node: str, name: str, *, grace_s: float) -> ProcessState:
+        """SIGTERM, after `grace_s` SIGKILL; not started again by a heal."""
+        ...
+
+    def processes(self) -> Sequence[ProcessState]:
+        """Every process ever started, with its end if it has one."""
+        ...
+
+    def folder(self, node: str) -> Path:
+        """Return the node's data folder, as seen from the controller and from the node (the same path)."""
+        ...
+
+
+@runtime_checkable
+class Reaches(Protocol):
+    """A target whose network the controller can enter."""
+
+    def entered(self, node: str = "") -> AbstractContextManager[None]:
+        """Sockets that this thread makes inside the block belong to the node's network (default: the client's)."""
+        ...
+
+    def spawn(self, node: str, argv: Sequence[str], **popen: Any) -> subprocess.Popen[bytes]:
+        """Start a helper (a load generator) inside a node; it dies with the target."""
+        ...
+
+
+@runtime_checkable
+class Backends(Protocol):
+    """A target that can say, without writing, which mechanism carries out an action."""
+
+    def backend(self, action: Action) -> str:
+        """Return its name; CapabilityError if there is none."""
+        ...
+
+
+class Stack(Protocol):
+    """What runs on a target: processes, roles, ready checks, versions."""
+
+    spec: StackSpec
+
+    def nodes(self) -> Sequence[Node]:
+        """Return the nodes it wants from a lab, client nodes included (addresses are the lab's to give)."""
+        ...
+
+    def up(self, target: Target, folder: Path) -> None:
+        """Start everything and wait until it serves; StackError naming what is not ready, with its log's tail."""
+        ...
+
+    def endpoints(self) -> Mapping[str, str]:
+        """Node name → host:port that clients use."""
+        ...
+
+    def versions(self) -> Mapping[str, Mapping[str, str]]:
+        """Node → {"version": what its process reports, "sha256": of the running binary, "path": …}."""
+        ...
+
+    def operate(self, action: StackAction, node: str, timeout_s: float) -> str:
+        """Carry out an operation and wait for readiness; return a sentence."""
+        ...
+
+
+@runtime_checkable
+class FindsRole(Protocol):
+    """A stack that knows who is what right now."""
+
+    def find(self, role: str, argument: str, timeout_s: float) -> Sequence[Node]:
+        """Return the nodes that hold `role` now; empty: nobody, within the timeout."""
+        ...
+
+
+class Workload(Protocol):
+    """A kind of traffic."""
+
+    def start(self, load: Load, endpoints: Mapping[str, str], folder: Path, epoch_ns: int, seed: int) -> Generator:
+        """Start the generator; operations are scheduled from `epoch_ns` and recorded below `folder`."""
+        ...
+
+
+class Generator(Protocol):
+    """Traffic under way."""
+
+    def status(self) -> LoadStatus:
+        """Return the newest; never blocks."""
+        ...
+
+    def stop(self) -> None:
+        """Drain and close; operations still open become unknown."""
+        ...
+
+
+class Probe(Protocol):
+    """Looks, never touches."""
+
+    def read(self, timeout_s: float) -> Sequence[Reading]:
+        """Return one reading a node; no answer is a Reading with value None."""
+        ...
+
+
+class Gate(Protocol):
+    """Settings as a frozen dataclass; judges a recording. Pure."""
+
+    def judge(self, recording: Recording) -> Verdict:
+        """Return the verdict; what it raises becomes INCONCLUSIVE."""
+        ...
+
+
+class Report(Protocol):
+    """Draws a judged recording. Pure."""
+
+    def render(self, recording: Recording, verdicts: Sequence[Verdict]) -> str:
+        """Return the text of the report."""
+        ...
+
+
+class StackFactory(Protocol):
+    """How chaos/stacks names a stack; `check` finds what is wrong with its settings before anything is touched."""
+
+    def __call__(self, experiment: Experiment) -> Stack:
+        """Return the stack, not yet started."""
+        ...

