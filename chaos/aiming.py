@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chaos.errors import HarnessError
-from chaos.plan import choose
+from chaos.plan import chance, choose
 from chaos.ports import FindsRole
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Aim:
         """Return the victims; empty if there is no candidate. HarnessError if a recorded victim is no candidate."""
         names = self.recorded.get((step.name, occurrence))
         if names is None:
-            return choose(step.on, candidates, seed=self.seed, step=step.name, occurrence=occurrence)
+            return choose(step.on, candidates, chance(self.seed, step.name, occurrence))
         by_name = {node.name: node for node in candidates}
         if missing := [name for name in names if name not in by_name]:
             raise HarnessError(f"{', '.join(missing)}: recorded victim of {step.name}, but not {step.on.role} now")

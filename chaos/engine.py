@@ -35,6 +35,7 @@ from chaos.model import (
     to_json,
 )
 from chaos.agent.points import announce
+from chaos.plan import TickKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,8 @@ FIND_TIMEOUT_S = 2.0
 INJECT_TIMEOUT_S = 20.0
 HEAL_TIMEOUT_S = 30.0
 DRAIN_TIMEOUT_S = 60.0
+SET_UP_TIMEOUT_S = 120.0
+LOAD_LEAD_S = 0.3  # from the word to go to the first operation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +79,15 @@ class LiveGate(Protocol):
         ...
 
 
-class StartsLoad(Protocol):
-    """Starts the traffic; the session binds workload, endpoints and folder."""
+class LoadSource(Protocol):
+    """The traffic of one run, with workload, endpoints and folder bound by the session."""
 
-    def __call__(self, epoch_ns: int) -> Generator:
-        """Start it; operations are scheduled from `epoch_ns`."""
+    def prepare(self) -> str:
+        """Find the rate (a calibration takes seconds); return a sentence about it."""
+        ...
+
+    def start(self, epoch_ns: int) -> Generator:
+        """Start the generator; operations are scheduled from `epoch_ns`."""
         ...
 
 
@@ -90,7 +97,7 @@ class Stage:
 
     target: Target
     stack: Stack
-    start_load: StartsLoad
+    traffic: LoadSource
     recorder: Recorder
     clock: Clock
     folder: Path
@@ -103,7 +110,7 @@ class Flags:
     """Set from signal handlers and other threads, read by the deciding thread."""
 
     interrupted: str = ""  # the signal's name
-    reasons: list[str] = field(default_factory=list)
+    wakers: list[Callable[[], None]] = field(default_factory=list)
 
 
 class Engine:
@@ -126,6 +133,7 @@ class Engine:
         self._healers = ThreadPoolExecutor(16, "heal")
         self._in_force: dict[tuple[str, int], InForce] = {}
         self._starting: dict[tuple[str, int], Future[InForce]] = {}
+        self._late_heals: set[tuple[str, int]] = set()  # due while still being injected
         self._lookers = Lookers(stage)
         self._generator: Generator | None = None
         self._t0_ns = 0
@@ -176,18 +184,20 @@ class Engine:
     def _set_up(self) -> None:
         self._enter_phase("set-up")
         announce("run.set-up")
-        self.stage.stack.up(self.stage.target, self.stage.folder / "logs")
+        starting = self._injectors.submit(self.stage.stack.up, self.stage.target, self.stage.folder / "logs")
+        self._wait_for(starting, SET_UP_TIMEOUT_S, "the stack was not ready", interruptible=True)
         self._record_versions("start")
         self._lookers.start()
 
     def _load(self) -> None:
-        self._raise_if_interrupted()
         self._enter_phase("load")
         announce("run.load")
-        epoch_ns = self.stage.clock.now_ns() + NS
-        self._generator = self.stage.start_load(epoch_ns)
-        ramp_s = self.experiment.load.stages[0].ramp_s if self.experiment.load.stages else 0.0
-        self._t0_ns = epoch_ns + ns(ramp_s + self.experiment.warm_up_s)
+        preparing = self._injectors.submit(self.stage.traffic.prepare)
+        said = self._wait_for(preparing, SET_UP_TIMEOUT_S, "the load was not calibrated", interruptible=True)
+        self._say(EventKind.NOTE, said)
+        epoch_ns = self.stage.clock.now_ns() + ns(LOAD_LEAD_S)
+        self._generator = self.stage.traffic.start(epoch_ns)
+        self._t0_ns = epoch_ns + ns(ramp_up_s(self.experiment) + self.experiment.warm_up_s)
         self._enter_phase("warm-up")
 
     # ------------------------------------------------------------ deciding
@@ -221,11 +231,6 @@ class Engine:
             self._ended = "stopped early"
             self._say(EventKind.NOTE, f"stopped early: {reason}")
         return bool(self._ended)
-
-    def _raise_if_interrupted(self) -> None:
-        if self.flags.interrupted:
-            self._ended = "interrupted"
-            raise HarnessError(f"interrupted by {self.flags.interrupted} before the load had started")
 
     def _abort_reason(self) -> str:
         limits = self.experiment.abort_when
@@ -270,7 +275,7 @@ class Engine:
         error = starting.exception()
         if error is None:
             force = self._in_force[key] = starting.result()
-            if force.heal_wanted:
+            if key in self._late_heals:
                 self._heal(key)
             return
         step, occurrence = key
@@ -292,12 +297,12 @@ class Engine:
 
     def _fire(self, tick: Tick) -> None:
         key = (tick.step, tick.occurrence)
-        if tick.kind == "inject":
+        if tick.kind is TickKind.INJECT:
             self._starting[key] = self._injectors.submit(self._inject, tick)
         elif key in self._in_force:
             self._heal(key)
         elif key in self._starting:  # still being injected: it is healed as soon as it is in force
-            self._starting[key].add_done_callback(_want_heal)
+            self._late_heals.add(key)
 
     def _inject(self, tick: Tick) -> InForce:
         """Pick the victims and do it. Runs in an injector thread."""
@@ -418,11 +423,14 @@ class Engine:
         if look_back:
             self._record_versions("end")
 
-    def _wait_for(self, future: Future[T], timeout_s: float, what: str) -> T:
+    def _wait_for(self, future: Future[T], timeout_s: float, what: str, *, interruptible: bool = False) -> T:
         deadline = time.monotonic() + timeout_s
         while not future.done():
             if time.monotonic() > deadline:
                 raise HarnessError(f"{what} within {timeout_s:g} s")
+            if interruptible and self.flags.interrupted:
+                self._ended = "interrupted"
+                raise HarnessError(f"interrupted by {self.flags.interrupted} before the load had started")
             self._turn_quietly()
             time.sleep(POLL_S)
         return future.result()
@@ -478,6 +486,12 @@ class Engine:
         self.stage.recorder.event(event)
 
 
+def ramp_up_s(experiment: Experiment) -> float:
+    """Return seconds from the first operation until the load holds its last stage."""
+    stages = experiment.load.stages
+    return sum(stage.ramp_s for stage in stages) + sum(stage.hold_s or 0.0 for stage in stages[:-1])
+
+
 def error_share(statuses: Sequence[LoadStatus]) -> float | None:
     """Return the share of operations between the first and last status that were not ok; None if there were none."""
     if len(statuses) < 2:
@@ -487,7 +501,3 @@ def error_share(statuses: Sequence[LoadStatus]) -> float | None:
     everything = bad + last.ok - first.ok
     return bad / everything if everything else None
 
-
-def _want_heal(starting: Future[InForce]) -> None:
-    if starting.exception() is None:
-        starting.result().heal_wanted = True

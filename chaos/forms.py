@@ -2,13 +2,13 @@
 
     @dataclass                                     latency:
     class Latency:                                   percentile: 99
-        percentile: float = 99.0        ◀─reads─     limit: 400ms          # limit_s: the suffix is the unit
+        percentile: float = 99.0      ◀─reads─       limit: 400ms          # limit_s: the suffix is the unit
         limit_s: float                               during: recovery
         during: Span = Span.FAULT
 
-The fields are the keys (`down_for_s` is `down-for`, `from_` is `from`); a suffix in `chaos.units.SUFFIXES`, or a `Unit` in
-`Annotated`, says how the text is read. Two fields with one key (`floor_per_s`, `floor_share`) are two ways to say it:
-"300/s" or "50% of steady". A list may be written as its only member. What `__post_init__` refuses with a ValueError
+The fields are the keys (`down_for_s` is `down-for`, `from_` is `from`); a suffix in `chaos.units.SUFFIXES`, or a `Unit`
+in `Annotated`, says how the text is read. Two fields with one key (`floor_per_s`, `floor_share`) are two ways to say
+it: "300/s" or "50% of steady". A list may be written as its only member. What `__post_init__` refuses with a ValueError
 "key: why" is reported at that key. pydantic validates and makes the schema; positions and wording are ours.
 """
 
@@ -24,14 +24,27 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError, WithJsonSchema, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
+from pydantic_core import core_schema
 
 import chaos.model
 from chaos.positions import Page, described, entries, locate, plain, suggestion
 from chaos.units import SHARE, Unit, split_name
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import CoreSchema, ErrorDetails
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Form")
@@ -54,16 +67,25 @@ class Form(BaseModel):
     )
 
 
-def measured(unit: Unit) -> Any:
-    """Return the annotation of a float that is written with a unit."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Written:
+    """The mark, for pydantic, of a float that is written with a unit: `Annotated[float, Written(DURATION)]`."""
 
-    def read(value: object) -> float:
+    unit: Unit
+
+    def read(self, value: object) -> float:
+        """Return the number; ValueError says what would do."""
         if not isinstance(value, str):
-            raise ValueError(f"{unit.name} is wanted here; write it as one text")  # noqa: TRY004 pydantic wants ValueError
-        return unit.parse(value) * unit.factor
+            raise ValueError(f"{self.unit.name} is wanted here; write it as one text")  # noqa: TRY004 for pydantic
+        return self.unit.parse(value) * self.unit.factor
 
-    schema = {"type": "string", "pattern": unit.pattern, "description": unit.name}
-    return Annotated[float, BeforeValidator(read), WithJsonSchema(schema)]
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read the text before pydantic sees a number, so that bounds apply to the number."""
+        return core_schema.no_info_before_validator_function(self.read, handler(source))
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, __: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Tell editors of the text."""
+        return {"type": "string", "pattern": self.unit.pattern, "description": self.unit.name}
 
 
 # ---------------------------------------------------------------- a dataclass's form
@@ -104,9 +126,17 @@ def _blamed(refusal: str, node: yaml.Node) -> tuple[yaml.Node, str]:
     return node, refusal
 
 
-@functools.cache
-def form(cls: type) -> type[Form]:
-    """Return the pydantic model of a dataclass's YAML form."""
+_made: dict[type[Any], type[Form]] = {}
+
+
+def form(cls: type[Any]) -> type[Form]:
+    """Return the pydantic model of a dataclass's YAML form, the same one each time."""
+    if cls not in _made:
+        _made[cls] = _make(cls)
+    return _made[cls]
+
+
+def _make(cls: type[Any]) -> type[Form]:
     hints = typing.get_type_hints(cls, {**_NAMES, **vars(sys.modules[cls.__module__])}, include_extras=True)
     made: dict[str, Any] = {}
     for key, named in keys(cls).items():
@@ -162,16 +192,23 @@ def annotation(name: str, hint: Any) -> Any:
     """Return what pydantic shall make of a field: its own type, with a unit if its name or its hint says one."""
     unit, bare = _unit(name, hint), _bare(hint)
     if unit is not None:
-        return Annotated[measured(unit), AfterValidator(round)] if bare is int else measured(unit)
+        return (
+            Annotated[float, Written(unit), AfterValidator(round)] if bare is int else Annotated[float, Written(unit)]
+        )
     if get_origin(bare) in (tuple, list, Sequence):
         item = annotation("", get_args(bare)[0])
-        return Annotated[tuple[item, ...], BeforeValidator(_as_list)]
+        return Annotated[types.GenericAlias(tuple, (item, ...)), BeforeValidator(_as_list)]
     if get_origin(bare) in (Mapping, dict):
         inner = get_args(bare)[1]
-        return dict[str, measured(SHARE) if inner is float else annotation("", inner)]
+        item = Annotated[float, Written(SHARE)] if inner is float else annotation("", inner)
+        return types.GenericAlias(dict, (str, item))
     if isinstance(bare, type) and dataclasses.is_dataclass(bare):
         return Annotated[form(bare), AfterValidator(functools.partial(build, bare))]
     return bare
+
+
+def _of_steady(value: object) -> object:
+    return value.removesuffix(" of steady") if isinstance(value, str) else value
 
 
 def _unit(name: str, hint: Any) -> Unit | None:
@@ -199,7 +236,10 @@ def _as_list(value: object) -> object:
 
 def _one_of(ways: Mapping[str, Any]) -> Any:
     """Return the annotation of one key that may fill any of several fields: the first way that can be read."""
-    adapters = {name: TypeAdapter(kind) for name, kind in ways.items()}
+    adapters = {
+        name: TypeAdapter(Annotated[kind, BeforeValidator(_of_steady)] if name.endswith("_share") else kind)
+        for name, kind in ways.items()
+    }
 
     def read(value: object) -> _Way:
         refusals = []

@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import queue
+import time
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from chaos.model import Event, EventKind, Evidence, Proof, to_json
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor, Future
+    from concurrent.futures import Executor
 
     from chaos.ports import Injection
 
@@ -25,12 +27,11 @@ def failed_evidence(at_ns: int, why: str, *, phase: str = "confirm", subject: st
 
 
 class InForce:
-    """What the engine keeps of one occurrence; only the engine's thread calls it, `heal_wanted` aside."""
+    """What the engine keeps of one occurrence; only the engine's thread calls it."""
 
     def __init__(self, step: str, occurrence: int) -> None:
         self.step, self.occurrence = step, occurrence
         self.healing = False
-        self.heal_wanted = False
         self._injection: Injection | None = None
         self._operation: Future[Evidence] | None = None
         self._healed: Future[Evidence] | None = None
@@ -112,7 +113,7 @@ class InForce:
         return [self._event(done), self._event(_as_heal(done))]
 
     def _failed(self, end: Future[Evidence], phase: str) -> Event:
-        return self._event(failed_evidence(_now_ns(), f"{phase} failed: {end.exception()}", phase=phase))
+        return self._event(failed_evidence(time.monotonic_ns(), f"{phase} failed: {end.exception()}", phase=phase))
 
     def _event(self, evidence: Evidence) -> Event:
         return Event(
@@ -127,9 +128,7 @@ class InForce:
 
 
 def _raised(asking: Future[Future[Evidence]]) -> Future[Evidence]:
-    from concurrent.futures import Future as NewFuture  # noqa: PLC0415  # at run time; above it is a type
-
-    failed: NewFuture[Evidence] = NewFuture()
+    failed: Future[Evidence] = Future()
     failed.set_exception(asking.exception())
     return failed
 
@@ -144,9 +143,3 @@ def _as_heal(done: Evidence) -> Evidence:
         detail=done.detail,
         effective_ns=done.effective_ns,
     )
-
-
-def _now_ns() -> int:
-    import time  # noqa: PLC0415
-
-    return time.monotonic_ns()

@@ -165,6 +165,33 @@ class FindsRole(Protocol):
         ...
 
 
+@runtime_checkable
+class HasProbes(Protocol):
+    """A stack that knows how it is looked at."""
+
+    def probes(self, target: Any) -> Mapping[str, tuple[Probe, float]]:
+        """Return name → (probe, seconds between two looks); the target need not be up yet."""
+        ...
+
+
+@runtime_checkable
+class ComparesReplicas(Protocol):
+    """A stack whose replicas can be compared once traffic has ended."""
+
+    def compare_replicas(self) -> Sequence[Reading]:
+        """Return the readings of a comparison at equal logs."""
+        ...
+
+
+@runtime_checkable
+class LimitsCpu(Protocol):
+    """A stack that wants some of its nodes limited."""
+
+    def cpu_limits(self) -> Mapping[str, float]:
+        """Return node → cores."""
+        ...
+
+
 class Workload(Protocol):
     """A kind of traffic."""
 

@@ -71,10 +71,8 @@ class Page:
             return None
         for double in _doubles(root, set()):
             first = next(k for k, _ in double[0].value if k.value == double[1].value)
-            self.problem(
-                double[1],
-                f"the key '{double[1].value}' was given before, in line {first.start_mark.line + 1}; remove one of them",
-            )
+            line = first.start_mark.line + 1
+            self.problem(double[1], f"the key '{double[1].value}' was given in line {line} already; remove one of them")
         return root
 
 
@@ -128,6 +126,7 @@ def plain(node: yaml.Node) -> Any:
         return {key: plain(value) for key, (_, value) in entries(node).items()}
     if isinstance(node, yaml.SequenceNode):
         return [plain(item) for item in node.value]
+    assert isinstance(node, yaml.ScalarNode)
     return None if node.style is None and node.value in _NULLS else node.value
 
 

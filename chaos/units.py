@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _PAIR = re.compile(rf"({_NUMBER})([a-zµ]+)")

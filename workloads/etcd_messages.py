@@ -1,6 +1,6 @@
-"""etcd's key-value messages, as protobuf bytes.
+r"""etcd's key-value messages, as protobuf bytes.
 
-    put_request("a", "1") ─▶ b"\\n\\x01a\\x12\\x011"        b"\\n\\x12…" ─▶ read_put ─▶ revision
+    put_request("a", "1") ─▶ b"\n\x01a\x12\x011"        b"\n\x12…" ─▶ read_put ─▶ revision
 
 Field numbers are those of etcd's api/etcdserverpb/rpc.proto and api/mvccpb/kv.proto, equal in 3.4, 3.5 and 3.6; the
 encoding is https://protobuf.dev/programming-guides/encoding/. Only what the generator sends and reads is here;

@@ -82,6 +82,7 @@ class _Reply:
     data: list[bytes] = field(default_factory=list)
     block: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    closes: bool = False  # its last header block has begun
     ended: bool = False
     window: int = http2.DEFAULT_WINDOW  # what we may still send on it
 
@@ -89,13 +90,18 @@ class _Reply:
 class Unary:
     """One connection to `address` ("host:port"); calls are made one after the other."""
 
-    def __init__(self, address: str, *, timeout_s: float, tls: Tls | None = None, token: str = "") -> None:
+    _stream: int  # the next call's
+    _peer_window: int  # with which each stream begins
+
+    def __init__(self, address: str, *, timeout_s: float, tls: Tls | None = None) -> None:
         self.address = address
         self._timeout_s = timeout_s
         self._tls = tls
-        self._token = token
+        self._token = ""
         self._blocks: dict[str, bytes] = {}  # method → its header block
         self._socket: socket.socket | None = None
+        self._sent = False  # whether a byte of the call under way has left
+        self._renew()
 
     # ------------------------------------------------------------ calls
 
@@ -105,7 +111,8 @@ class Unary:
         if not self._usable():
             self.connect(deadline)
         self._sent = False
-        stream, self._stream = self._stream, self._stream + 2
+        stream = self._stream
+        self._stream = stream + 2
         reply = _Reply(stream, window=self._peer_window)
         try:
             self._request(method, message, reply, deadline)
@@ -114,6 +121,11 @@ class Unary:
         except (OSError, http2.ProtocolError, HPACKError) as error:
             raise self._lost(error) from error
         return _message(reply)
+
+    def authorize(self, token: str) -> None:
+        """Send `token` with every later call; empty: none."""
+        self._token = token
+        self._blocks.clear()
 
     def connect(self, deadline: float | None = None) -> None:
         """Connect by `deadline` (of time.monotonic); CallError, not sent, if that fails."""
@@ -124,8 +136,8 @@ class Unary:
             self._socket = self._dial(deadline)
             self._greet(deadline)
         except OSError as error:
+            self._sent = False  # a greeting is no request
             raise self._lost(error) from error
-        self._sent = False  # the greeting is no request
 
     def close(self) -> None:
         """Close the connection; idempotent."""
@@ -136,8 +148,6 @@ class Unary:
     def _lost(self, error: Exception) -> CallError:
         """Close, and say what broke; a connection after a half-read answer can't be used again."""
         self.close()
-        if isinstance(error, CallError):
-            return error
         if isinstance(error, TimeoutError):
             return CallError(DEADLINE_EXCEEDED, f"no answer within {self._timeout_s:g} s", sent=self._sent)
         code = UNAVAILABLE if isinstance(error, OSError) else INTERNAL
@@ -159,15 +169,20 @@ class Unary:
             plain.close()
             raise
 
-    def _greet(self, deadline: float) -> None:
+    def _renew(self) -> None:
+        """Begin with the state that RFC 9113 gives a new connection."""
         self._frames = http2.FrameReader()
         self._headers = http2.HeaderBlocks()
         self._stream = 1
         self._consumed = 0
+        self._owed = b""  # acknowledgements not sent yet
         self._window = http2.DEFAULT_WINDOW  # of the connection, for what we send
-        self._peer_window = http2.DEFAULT_WINDOW  # with which each stream begins
+        self._peer_window = http2.DEFAULT_WINDOW
         self._peer_frame = http2.DEFAULT_FRAME
         self._going_away = False
+
+    def _greet(self, deadline: float) -> None:
+        self._renew()
         ours = {http2.ENABLE_PUSH: 0, http2.INITIAL_WINDOW_SIZE: _WINDOW}
         window = http2.pack_window(0, _WINDOW - http2.DEFAULT_WINDOW)
         self._write(http2.PREFACE + http2.pack_settings(ours) + window, deadline)
@@ -201,7 +216,8 @@ class Unary:
 
     def _request(self, method: str, message: bytes, reply: _Reply, deadline: float) -> None:
         block = self._blocks.get(method) or self._block(method)
-        head = http2.pack(http2.HEADERS, http2.END_HEADERS, reply.stream, block)
+        head = self._owed + http2.pack(http2.HEADERS, http2.END_HEADERS, reply.stream, block)
+        self._owed = b""
         body = b"\x00" + len(message).to_bytes(4, "big") + message
         if len(body) <= min(self._window, reply.window, self._peer_frame):
             self._window -= len(body)
@@ -256,12 +272,22 @@ class Unary:
     def _frame(self, deadline: float) -> http2.Frame:
         sock = self._open()
         while (frame := self._frames.next()) is None:
+            if self._owed:
+                self._pay(deadline)
             sock.settimeout(_left(deadline))
             data = sock.recv(_READ)
             if not data:
                 raise ConnectionResetError("connection closed by the server")
             self._frames.feed(data)
         return frame
+
+    def _pay(self, deadline: float) -> None:
+        """Send acknowledgements before we wait; else they travel with the next request, at no cost of their own.
+
+        A Go server pings with every answer (its bandwidth estimator): sent singly, they would double our writes.
+        """
+        owed, self._owed = self._owed, b""
+        self._write(owed, deadline)
 
     def _take(self, frame: http2.Frame, reply: _Reply) -> None:
         if taking := _TAKING.get(frame.kind):
@@ -276,18 +302,18 @@ class Unary:
             reply.ended = bool(frame.flags & http2.END_STREAM)
 
     def _refill(self, stream: int) -> None:
-        self._write_control(http2.pack_window(0, self._consumed) + http2.pack_window(stream, self._consumed))
+        self._owed += http2.pack_window(0, self._consumed) + http2.pack_window(stream, self._consumed)
         self._consumed = 0
 
     def _take_headers(self, frame: http2.Frame, reply: _Reply) -> None:
         reply.block += http2.unpadded(frame) if frame.kind == http2.HEADERS else frame.payload
-        ends = frame.flags & http2.END_STREAM and frame.kind == http2.HEADERS
+        reply.closes |= frame.kind == http2.HEADERS and bool(frame.flags & http2.END_STREAM)
         if frame.flags & http2.END_HEADERS:
             headers = self._headers.decode(reply.block)  # whoever it is for: the decoder's state moves
             reply.block = b""
             if frame.stream == reply.stream:
                 reply.headers = {**reply.headers, **headers}
-                reply.ended = bool(ends) or "grpc-status" in headers
+                reply.ended = reply.closes
 
     def _take_reset(self, frame: http2.Frame, reply: _Reply) -> None:
         if frame.stream == reply.stream:
@@ -303,11 +329,11 @@ class Unary:
         reply.window += window - self._peer_window  # RFC 9113 §6.9.2: open streams move along
         self._peer_window = window
         self._peer_frame = settings.get(http2.MAX_FRAME_SIZE, self._peer_frame)
-        self._write_control(http2.pack(http2.SETTINGS, http2.ACK, 0))
+        self._owed += http2.pack(http2.SETTINGS, http2.ACK, 0)
 
     def _take_ping(self, frame: http2.Frame, _: _Reply) -> None:
         if not frame.flags & http2.ACK:
-            self._write_control(http2.pack(http2.PING, http2.ACK, 0, frame.payload))
+            self._owed += http2.pack(http2.PING, http2.ACK, 0, frame.payload)
 
     def _take_goaway(self, frame: http2.Frame, reply: _Reply) -> None:
         self._going_away = True
@@ -322,12 +348,6 @@ class Unary:
             self._window += increment
         elif frame.stream == reply.stream:
             reply.window += increment
-
-    def _write_control(self, data: bytes) -> None:
-        """Send an acknowledgement; it must not make `_sent` true for a request that has not begun."""
-        sent = self._sent
-        self._write(data, time.monotonic() + self._timeout_s)
-        self._sent = sent
 
 
 _TAKING: dict[int, Callable[[Unary, http2.Frame, _Reply], None]] = {
@@ -357,7 +377,8 @@ def _message(reply: _Reply) -> bytes:
         said = reply.headers.get(":status", "no status")
         raise CallError(UNAVAILABLE, f"HTTP {said} without a gRPC status", sent=True)
     if status != "0":
-        raise CallError(int(status), unquote(reply.headers.get("grpc-message", "")), sent=True)
+        code = int(status) if status.isdecimal() else UNKNOWN
+        raise CallError(code, unquote(reply.headers.get("grpc-message", "")), sent=True)
     data = b"".join(reply.data)
     if len(data) < _PREFIX or data[0] or int.from_bytes(data[1:_PREFIX], "big") != len(data) - _PREFIX:
         raise CallError(INTERNAL, f"an answer of {len(data)} bytes is not one uncompressed message", sent=True)

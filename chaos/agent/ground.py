@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chaos.agent.shaper import Port, Rule, Shaper, open_shaper
-from chaos.errors import AgentError
+from chaos.errors import AgentError, TargetError
 from chaos.targets.netns.wire import call
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ class Ground:
         return tuple(self.place(node).address for node in nodes)
 
     def node_call(self, node: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask a node's init; AgentError with its answer if it refuses."""
+        """Ask a node's init; AgentError if it refuses or is gone."""
         return _checked(self.place(node).socket, request)
 
     def lab_call(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask the lab's init; AgentError with its answer if it refuses."""
+        """Ask the lab's init; AgentError if it refuses or is gone."""
         return _checked(self.lab_socket, request)
 
     def shaper(self) -> Shaper:
@@ -109,12 +109,9 @@ class Ground:
 
 def _checked(path: str, request: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        answer = call(path, dict(request), CALL_S)
-    except OSError as error:
-        raise AgentError(f"{path}: {request.get('op')}: {error}") from error
-    if "error" in answer:
-        raise AgentError(f"{path}: {request.get('op')}: {answer['error']}")
-    return answer
+        return call(path, request, CALL_S)
+    except TargetError as error:
+        raise AgentError(str(error)) from error
 
 
 @contextmanager

@@ -38,9 +38,10 @@ SO_NO_CHECK = 11  # socket(7): no UDP checksum
 BURST = 64
 PCAP_MAX = 2000
 BUFFER = 4 << 20
+COPIES_NS = 20_000_000  # when everything has arrived, wait this long for duplicates
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Task:
     """A request under way: its flows, and when the last packet may still be waited for."""
 
@@ -57,8 +58,9 @@ class Task:
             return None
         if self.done_ns is None:
             self.done_ns = now_ns
-        if all(len(flow.delays) == flow.sent for flow in self.flows) and not self.tail_ns:
-            return self.done_ns
+        if all(len(flow.delays) == flow.sent for flow in self.flows):
+            last_ns = max(flow.last_ns or 0 for flow in self.flows)
+            return min(self.done_ns + self.tail_ns, last_ns + COPIES_NS)
         return self.done_ns + self.tail_ns
 
 

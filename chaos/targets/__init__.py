@@ -1,33 +1,56 @@
 """Where a stack runs. Adding a target: one file or folder here, and one line in TARGETS.
 
-A factory is a context manager: everything is gone when it ends, whatever happened inside.
+`open` is a context manager: everything is gone when it ends, whatever happened inside. `backend` says without
+touching anything which mechanism would carry out an action, or raises CapabilityError.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from chaos.model import Node
+    from chaos.model import Action, Node
     from chaos.ports import Target
 
 
-class TargetFactory(Protocol):
-    """Opens a target with the nodes that a stack wants; `evidence` is the recording's folder for pcaps and the like."""
+class OpensTarget(Protocol):
+    """Opens a target with the nodes that a stack wants, `cpu` limiting some (node → cores); files go to `evidence`."""
 
-    def __call__(self, nodes: Sequence[Node], *, evidence: Path) -> AbstractContextManager[Target]:
+    def __call__(
+        self, nodes: Sequence[Node], *, cpu: Mapping[str, float], evidence: Path
+    ) -> AbstractContextManager[Target]:
         """Return the context manager."""
         ...
 
 
-def _netns(nodes: Sequence[Node], *, evidence: Path) -> AbstractContextManager[Target]:
-    from chaos.targets.netns import open_target  # noqa: PLC0415  # loaded when it is used
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetKind:
+    """One way to run a stack."""
 
-    return open_target(nodes, evidence=evidence)
+    open: OpensTarget
+    backend: Callable[[Action], str]
 
 
-TARGETS: Mapping[str, TargetFactory] = {"netns": _netns}
+def _open_netns(
+    nodes: Sequence[Node], *, cpu: Mapping[str, float], evidence: Path
+) -> AbstractContextManager[Target]:
+    from chaos.places import labs  # noqa: PLC0415  # loaded when it is used, here and below
+    from chaos.targets.netns.lab import NodeSpec  # noqa: PLC0415
+    from chaos.targets.netns.target import open_netns  # noqa: PLC0415
+
+    specs = [NodeSpec(name=n.name, role=n.role, zone=n.zone, cpu_limit=cpu.get(n.name)) for n in nodes]
+    return open_netns(specs, base=labs(), evidence=evidence)
+
+
+def _netns_backend(action: Action) -> str:
+    from chaos.targets.netns.ability import backend  # noqa: PLC0415
+
+    return backend(action)
+
+
+TARGETS: Mapping[str, TargetKind] = {"netns": TargetKind(open=_open_netns, backend=_netns_backend)}

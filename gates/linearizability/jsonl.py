@@ -78,7 +78,9 @@ def _object(line: str) -> dict[str, Any]:
     except RecursionError as error:
         raise _Wrong("lists or objects are nested too deeply; write values as text") from error
     if type(found) is not dict:
-        raise _Wrong(f'not an operation; write an object such as {{"client": 3, "op": "get", …}}, not {line.strip()[:40]}')
+        raise _Wrong(
+            f'not an operation; write an object such as {{"client": 3, "op": "get", …}}, not {line.strip()[:40]}'
+        )
     return found
 
 
@@ -138,7 +140,7 @@ def _times(fields: dict[str, Any], outcome: int) -> tuple[int, int]:
         raise _Wrong(f"'call_ns' is {json.dumps(call)[:40]}; it is whole nanoseconds (64 bits)")
     if returned is None:
         if outcome == _OK:
-            raise _Wrong("an operation that is ok has returned: give 'return_ns', or say \"outcome\": \"unknown\"")
+            raise _Wrong('an operation that is ok has returned: give \'return_ns\', or say "outcome": "unknown"')
         return call, NEVER
     if type(returned) is not int or not -_LAST <= returned <= _LAST:
         raise _Wrong(f"'return_ns' is {json.dumps(returned)[:40]}; it is whole nanoseconds (64 bits), or null")

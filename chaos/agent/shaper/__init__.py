@@ -15,14 +15,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from chaos.agent.shaper.values import Port, Rule, ShaperError
+from chaos.agent.shaper.values import BACKENDS, Port, Rule, ShaperError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = ["BACKENDS", "Port", "Rule", "Shaper", "ShaperError", "open_shaper", "probe"]
-
-BACKENDS = ("netem", "tap", "nfqueue")  # in the order in which they are tried
 
 
 class Shaper(Protocol):
@@ -45,14 +43,14 @@ class Shaper(Protocol):
 
 
 def probe() -> Mapping[str, str]:
-    """Return for each backend "" if it works here, else why not; each is tried in a scratch namespace, once a process."""
-    from chaos.agent.shaper.probing import probe_backends
+    """Return for each backend "" if it works here, else why not; tried in a scratch namespace, once a process."""
+    from chaos.agent.shaper.probing import probe_backends  # noqa: PLC0415  our children import this package too
 
     return probe_backends()
 
 
 def open_shaper(ports: Sequence[Port], backend: str | None = None) -> Shaper:
     """Attach to `ports` with `backend`, or the first that works here; ShaperError naming why none does."""
-    from chaos.agent.shaper.probing import open_backend
+    from chaos.agent.shaper.probing import open_backend  # noqa: PLC0415  as above
 
     return open_backend(ports, backend)

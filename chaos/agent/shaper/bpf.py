@@ -82,36 +82,19 @@ class Map:
 
 def load(kind: int, code: bytes, name: str) -> int:
     """Load a program and return its descriptor; OSError with the verifier's last words if it is refused."""
-    try:
-        return _bpf(PROG_LOAD, *_load_attributes(kind, code, name, None)[:1])
-    except OSError as error:
-        log = ctypes.create_string_buffer(1 << 18)
-        try:
-            return _bpf(PROG_LOAD, *_load_attributes(kind, code, name, log)[:1])
-        except OSError:
-            raise OSError(error.errno, f"program {name} refused: {log.value.decode()[-800:].strip()}") from error
-
-
-def _load_attributes(
-    kind: int, code: bytes, name: str, log: ctypes.Array[ctypes.c_char] | None
-) -> tuple[bytes, tuple[object, ...]]:
     instructions = ctypes.create_string_buffer(code, len(code))
     licence = ctypes.create_string_buffer(b"GPL")
-    level, size, at = (1, len(log), ctypes.addressof(log)) if log is not None else (0, 0, 0)
-    attributes = struct.pack(
-        "<IIQQIIQII16s72x",
-        kind,
-        len(code) // 8,
-        ctypes.addressof(instructions),
-        ctypes.addressof(licence),
-        level,
-        size,
-        at,
-        0,
-        0,
-        name.encode()[:15],
-    )
-    return attributes, (instructions, licence)
+    log = ctypes.create_string_buffer(1 << 18)
+    held = [len(code) // 8, ctypes.addressof(instructions), ctypes.addressof(licence)]
+    label = name.encode()[:15]
+    try:
+        return _bpf(PROG_LOAD, struct.pack("<IIQQIIQII16s72x", kind, *held, 0, 0, 0, 0, 0, label))
+    except OSError as error:  # once more, with the verifier's log
+        logged = (1, len(log), ctypes.addressof(log))
+        try:
+            return _bpf(PROG_LOAD, struct.pack("<IIQQIIQII16s72x", kind, *held, *logged, 0, 0, label))
+        except OSError:
+            raise OSError(error.errno, f"program {name} refused: {log.value.decode()[-800:].strip()}") from error
 
 
 def attach(program: int, ifindex: int, where: int) -> int:
@@ -138,11 +121,11 @@ class Assembler:
         self._labels[name] = len(self._instructions)
 
     def alu(self, name: str, to: str, operand: str | int) -> None:
-        """to = to <name> operand, in 64 bits."""
+        """Set `to` to `to <name> operand`, in 64 bits."""
         self._with_operand(ALU[name] << 4 | 0x07, to, operand, 0)
 
     def mov(self, to: str, operand: str | int) -> None:
-        """to = operand."""
+        """Set `to` to an operand."""
         self.alu("mov", to, operand)
 
     def jump(self, name: str, register: str, operand: str | int, label: str) -> None:
@@ -161,24 +144,24 @@ class Assembler:
         self._emit(0x05, 0, 0, 0, 0)
 
     def read(self, size: str, to: str, base: str, offset: int) -> None:
-        """to = *(base + offset)."""
+        """Set `to` to *(base + offset)."""
         self._emit(0x61 | SIZE[size], _number(to), _number(base), offset, 0)
 
     def write(self, size: str, base: str, offset: int, register: str) -> None:
-        """*(base + offset) = register."""
+        """Set *(base + offset) to a register."""
         self._emit(0x63 | SIZE[size], _number(base), _number(register), offset, 0)
 
     def add_atomically(self, base: str, offset: int, register: str) -> None:
-        """*(u64 *)(base + offset) += register."""
+        """Add a register to *(u64 *)(base + offset)."""
         self._emit(0xC3 | SIZE["dw"], _number(base), _number(register), offset, 0)
 
     def address_of(self, to: str, held: Map) -> None:
-        """to = the map, for a helper."""
+        """Set `to` to a map, for a helper."""
         self._emit(0x18, _number(to), 1, 0, held.fd)
         self._emit(0, 0, 0, 0, 0)
 
     def call(self, helper: int) -> None:
-        """r0 = helper(r1 … r5)."""
+        """Set r0 to helper(r1 … r5)."""
         self._emit(0x85, 0, 0, 0, helper)
 
     def exit(self, code: str | int | None = None) -> None:

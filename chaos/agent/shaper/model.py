@@ -12,10 +12,14 @@ import random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chaos.model import Impairment
 
 NS = 1_000_000_000
-BUFFER_NS = 250_000_000  # a packet that would wait longer for the rate's clock is dropped: a router's buffer, not a well
+BUFFER_NS = (
+    250_000_000  # a packet that would wait longer for the rate's clock is dropped: a router's buffer, not a well
+)
 OVERFLOW = None
 
 
@@ -26,7 +30,18 @@ class Line:
     `corrupts` says whether `flips` needs asking.
     """
 
-    __slots__ = ("_bad", "_free_ns", "_last_ns", "_random", "_z", "asked", "constant_ns", "corrupts", "lost", "overflow")
+    __slots__ = (
+        "_bad",
+        "_free_ns",
+        "_last_ns",
+        "_random",
+        "_z",
+        "asked",
+        "constant_ns",
+        "corrupts",
+        "lost",
+        "overflow",
+    )
 
     def __init__(self, asked: Impairment) -> None:
         self.asked = asked
@@ -133,8 +148,8 @@ def _normal(z: float) -> float:
 
 def _pareto(z: float) -> float:
     """Shape 3, zero mean, unit deviation, cut off at 8: iproute2's pareto.dist (maketable of paretonormal's family)."""
-    above = 1 - _share_below(z)
-    return min(8.0, (max(above, 1e-12) ** (-1 / 3) - 1.5) / math.sqrt(0.75))
+    above = max(1 - _share_below(z), 1e-12)
+    return min(8.0, (math.pow(above, -1 / 3) - 1.5) / math.sqrt(0.75))
 
 
-SHAPED = {"uniform": _uniform, "normal": _normal, "pareto": _pareto}
+SHAPED: dict[str, Callable[[float], float]] = {"uniform": _uniform, "normal": _normal, "pareto": _pareto}

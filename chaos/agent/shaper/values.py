@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
+BACKENDS = ("netem", "tap", "nfqueue")  # in the order in which they are tried
+
+
 class ShaperError(AgentError):
     """The shaper refused a rule, could not put it into force, or is gone."""
 

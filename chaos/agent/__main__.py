@@ -1,0 +1,32 @@
+"""`python -m chaos.agent` serves a controller; `python -m chaos.agent heal FOLDER…` undoes what a dead one left."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from chaos.agent.replay import heal
+from chaos.agent.serve import serve
+from chaos.errors import ChaosgateError
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit code: 0, 2 for wrong use, or that of the error."""
+    if not arguments:
+        serve()
+        return 0
+    if arguments[0] != "heal" or len(arguments) < 2:
+        sys.stderr.write("usage: python -m chaos.agent [heal FOLDER…]\n")
+        return 2
+    try:
+        for folder in map(Path, arguments[1:]):
+            for name in heal(folder):
+                sys.stdout.write(f"{folder}: {name} undone\n")
+    except ChaosgateError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

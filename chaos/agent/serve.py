@@ -1,0 +1,136 @@
+"""JSON lines on stdin and stdout: {"id", "op", …} ─▶ {"id", "ok": true, …} | {"id", "error": …}; also {"event": …}.
+
+    hello    nodes [{name, address, socket, netns, port, freezer}], lab_socket, hub_netns, journal, lease_s, shaper
+             (netns and hub_netns: path of a namespace, or the number of an inherited descriptor)
+    inject   name, subject, action, deadline_s         heal     name
+    observe  kind, undo                                measure  flows, tail_s, pcap
+    ports    source, sink, ports                       kernel   nodes
+    beat     renews the lease                          state    what is in force
+    bye      heal everything and end                   events   undone, undo failed, stop-at
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chaos.agent import points, replay
+from chaos.agent.agent import Agent
+from chaos.agent.ground import Ground, Place
+from chaos.agent.journal import Journal
+from chaos.agent.metering import Metering
+from chaos.agent.shaper import probe
+from chaos.errors import AgentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_out = threading.Lock()
+
+
+def serve() -> None:
+    """Serve until bye, the end of stdin or SIGTERM; then undo everything and return."""
+    points.stop_controller_with(lambda name: say({"event": "stop-at", "name": name}))
+    agent: Agent | None = None
+    watcher: threading.Thread | None = None
+    for request in requests():
+        if request.get("op") == "bye":
+            break
+        if request.get("op") != "hello":
+            threading.Thread(target=answer, args=(agent, request), daemon=True).start()
+        elif agent is None:
+            agent = greet(request)
+            watcher = threading.Thread(target=agent.watch, name="dead-men") if agent else None
+            if watcher:
+                watcher.start()
+    if agent and watcher:
+        agent.close()
+        watcher.join()
+        agent.ground.close()
+        agent.meter.close()
+        agent.journal.close()
+
+
+def requests() -> Iterator[dict[str, Any]]:
+    """Yield requests until stdin ends or SIGTERM comes."""
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    pending = b""
+    while woken not in select.select([0, woken], [], [])[0]:
+        data = os.read(0, 1 << 16)
+        if not data:
+            return
+        *lines, pending = (pending + data).split(b"\n")
+        yield from (json.loads(line) for line in lines if line.strip())
+
+
+def greet(hello: Mapping[str, Any]) -> Agent | None:
+    """Take up the post: journal first, then what is left over is undone, then meter and shaper."""
+    try:
+        folder = Path(hello["journal"])
+        healed = replay.heal(folder) if folder.exists() else []
+        journal = Journal(folder)
+        replay.note_ground(folder, hello)
+        ground = ground_of(hello)
+        meter = Metering(ground.places)
+        agent = Agent(ground, journal, meter, float(hello["lease_s"]), say)
+        shaper = _shaper_of(ground)
+    except Exception as error:  # noqa: BLE001 - the controller must hear why, and we are of no use without
+        say({"id": hello.get("id"), "error": f"hello: {type(error).__name__}: {error}"})
+        return None
+    say({"id": hello.get("id"), "ok": True, "healed": healed, "shaper": shaper, "meter": {"realtime": meter.realtime}})
+    return agent
+
+
+def _shaper_of(ground: Ground) -> dict[str, Any]:
+    why = dict(probe())
+    try:
+        shaper = ground.shaper()
+    except AgentError as error:
+        return {"backend": "", "realtime": False, "why": why, "error": str(error)}
+    return {"backend": shaper.backend, "realtime": shaper.realtime, "why": why, "error": ""}
+
+
+def ground_of(hello: Mapping[str, Any]) -> Ground:
+    """Open the namespaces named in a hello."""
+    places = {node["name"]: Place(**{**node, "netns": _netns(node["netns"])}) for node in hello["nodes"]}
+    return Ground(
+        lab_socket=hello["lab_socket"],
+        hub_netns=_netns(hello["hub_netns"]),
+        places=places,
+        shaper_backend=hello.get("shaper"),
+    )
+
+
+def _netns(where: str | int) -> int:
+    return where if isinstance(where, int) else os.open(where, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def answer(agent: Agent | None, request: Mapping[str, Any]) -> None:
+    """Carry out one request and say what came of it."""
+    number, op = request.get("id"), str(request.get("op"))
+    try:
+        if agent is None:
+            raise AgentError(f"{op}: say hello first")
+        if op not in agent.answers:
+            raise AgentError(f"no such op {op!r}; known: hello, bye, {', '.join(sorted(agent.answers))}")
+        say({"id": number, "ok": True, **agent.answers[op](request)})
+    except Exception as error:  # noqa: BLE001 - the agent must survive any request; the controller is told
+        text = str(error) if isinstance(error, AgentError) else f"{type(error).__name__}: {error}"
+        say({"id": number, "error": text})
+
+
+def say(data: Mapping[str, Any]) -> None:
+    """Write one line; a controller that is gone hears nothing (stdin's end will tell us)."""
+    line = json.dumps(data).encode() + b"\n"
+    with _out, suppress(BrokenPipeError):
+        while line:
+            line = line[os.write(1, line) :]

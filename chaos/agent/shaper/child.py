@@ -1,0 +1,93 @@
+"""A child process of the agent that ends when the agent does: started, spoken to over a socket, put to rest."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chaos.agent.shaper.values import ShaperError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ANSWER_TIMEOUT_S = 10.0
+END_TIMEOUT_S = 5.0
+MESSAGE_MAX = 1 << 20
+ROOT = Path(__file__).resolve().parents[3]  # the folder that holds the package `chaos`
+
+
+def environment() -> dict[str, str]:
+    """Return the agent's environment, with the folder of this package on the child's path."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+class Child:
+    """`python -m <module> FD`; thread-safe. It sees the end of this process as the end of its socket."""
+
+    def __init__(self, module: str, descriptors: Iterable[int]) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            # -S and -P: nothing but the standard library and ROOT, as on a node
+            argv = [sys.executable, "-S", "-P", "-m", module, str(theirs.fileno())]
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=environment(),
+                pass_fds=sorted({theirs.fileno(), *descriptors}),
+                start_new_session=True,
+            )
+        self._module = module
+        self._socket = ours
+        self._socket.settimeout(ANSWER_TIMEOUT_S)
+        self._buffer = bytearray(MESSAGE_MAX)
+        self._lock = threading.Lock()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    def ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a message and return the answer; ShaperError if it says no, or nothing."""
+        data = json.dumps(message).encode()
+        try:
+            with self._lock:
+                self._socket.send(data)
+                size = self._socket.recv_into(self._buffer)
+                answer = bytes(self._buffer[:size])
+        except OSError as error:
+            raise ShaperError(f"{self._module} (pid {self.pid}) does not answer: {error}; {self._fate()}") from error
+        if not answer:
+            raise ShaperError(f"{self._module} (pid {self.pid}) is gone: {self._fate()}")
+        reply: dict[str, Any] = json.loads(answer)
+        if "error" in reply:
+            raise ShaperError(reply["error"])
+        return reply
+
+    def end(self) -> None:
+        """Close its socket, wait for its end, and kill it if there is none. Idempotent."""
+        with self._lock:
+            self._socket.close()
+        try:
+            self._process.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _fate(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return f"it ended with {self._process.wait(0.5)}"
+        return "it still runs"

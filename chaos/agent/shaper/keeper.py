@@ -1,0 +1,80 @@
+"""What the kernel can't let expire by itself, this process takes back: `python -m chaos.agent.shaper.keeper FD`.
+
+    agent ── undo, before each effect ──▶ keeper          agent dies ─▶ its socket ends ─▶ every undo, newest first
+
+FD is a SOCK_SEQPACKET. Each message is one undo: {"netns": descriptor, "argv": [...], "text": stdin, "unless": [...]},
+answered when it is kept; `unless` is a listing command, and the undo is left out if it still shows a chain (somebody
+else's). A qdisc, an iptables chain or an nft table outlives the process that made it; a keeper does not die
+with the agent, has a session of its own, and ends only after its work. An undo that finds nothing is content.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+from chaos.agent.shaper.child import MESSAGE_MAX, Child
+from chaos.agent.shaper.kernel import run
+from chaos.agent.shaper.values import ShaperError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+ANY_EXIT = range(256)  # nothing left to undo is no failure
+
+
+class Keeper:
+    """The agent's side: keep first, then act."""
+
+    def __init__(self, descriptors: Iterable[int]) -> None:
+        self._child = Child("chaos.agent.shaper.keeper", descriptors)
+        self._kept: set[tuple[int, tuple[str, ...], str]] = set()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._child.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._child.alive
+
+    def keep(self, netns: int, argv: Sequence[str], text: str = "", unless: Sequence[str] = ()) -> None:
+        """Have a command run in a namespace when this process ends; once, however often it is asked for."""
+        undo = (netns, tuple(argv), text)
+        if undo not in self._kept:
+            self._child.ask({"netns": netns, "argv": list(argv), "text": text, "unless": list(unless)})
+            self._kept.add(undo)
+
+    def close(self) -> None:
+        """Have everything undone now, and wait for it. Idempotent."""
+        self._child.end()
+
+
+def serve(control: socket.socket) -> None:
+    """Collect undos until the other side is gone, then carry them out."""
+    kept: list[dict[str, Any]] = []
+    while message := control.recv(MESSAGE_MAX):
+        kept.append(json.loads(message))
+        control.send(b"{}")
+    for undo in reversed(kept):
+        try:
+            _carry_out(**undo)
+        except (OSError, ShaperError) as error:  # the next undo must not wait for this one's luck
+            sys.stderr.write(f"keeper: {error}\n")
+
+
+def _carry_out(netns: int, argv: Sequence[str], text: str, unless: Sequence[str]) -> None:
+    if unless and "chain" in run(netns, unless, accept=ANY_EXIT):
+        return
+    run(netns, argv, text, accept=ANY_EXIT)
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # its end is the end of its socket
+    serve(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,171 @@
+"""How much the steps of an experiment break at once, at worst, whoever is chosen.
+
+    cut    ├───── leader ─────┤
+    kill              ├── follower ──┤         2 of 3 members are hit at once: 67 %, and no quorum is left
+
+Overlapping steps are taken to hit different nodes, and an operation to need all of its time, so what this allows is
+never exceeded.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chaos.occurrences import is_momentary, occurrences, timeout_s
+from chaos.positions import locate, suggestion
+from chaos.units import format_duration, format_share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from chaos.model import Experiment, Node, Selector, Step, Topology
+    from chaos.positions import Page
+
+CLIENT = "client"  # the role of the nodes that generators run on; never found to hold another role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """The most nodes of a static role that are hit at one moment, whoever is chosen.
+
+    `away` of them can't be counted on (killed, cut off, stopped …), at `away_at_s` for the first time.
+    """
+
+    role: str
+    of: int
+    count: int
+    at_s: float
+    away: int
+    away_at_s: float
+
+    @property
+    def share(self) -> float:
+        """Return the fraction of the role."""
+        return self.count / self.of
+
+    @property
+    def quorum(self) -> int:
+        """Return how many make a majority of the role."""
+        return self.of // 2 + 1
+
+    @property
+    def quorum_holds(self) -> bool:
+        """Return whether a majority is left, whoever is chosen."""
+        return self.of - self.away >= self.quorum
+
+
+def wanted(selector: Selector, candidates: int) -> int:
+    """Return how many of so many candidates a selector asks for: its count, its share rounded up, or one."""
+    if selector.share is not None:
+        return math.ceil(round(selector.share * candidates, 9))
+    return 1 if selector.count is None else selector.count
+
+
+def holders(selector: Selector, topology: Topology) -> tuple[Node, ...]:
+    """Return the nodes that may hold a selector's role: those of a static role, else all that are no clients."""
+    fixed = topology.with_role(selector.role)
+    may = fixed or tuple(node for node in topology.nodes if node.role != CLIENT)
+    return tuple(node for node in may if selector.zone in ("", node.zone))
+
+
+# ---------------------------------------------------------------- what this topology and the blast radius allow
+
+
+def checked_hits(experiment: Experiment, topology: Topology, page: Page) -> tuple[Hit, ...]:
+    """Return the worst moment of each role that is met; what this topology or the limits forbid goes on the page."""
+    root = page.compose() if experiment.text else None
+
+    def problem(where: tuple[str | int, ...], message: str, *, key: bool = False) -> None:
+        page.problem(None if root is None else locate(root, where, key=key), message)
+
+    for place, step in enumerate(experiment.steps):
+        for key, message in _misfits(step, topology):
+            problem(("steps", place, key), message)
+    roles = {node.role for node in topology.nodes}
+    for role in experiment.blast_radius:
+        if role not in roles:
+            problem(("blast-radius", role), f"no node has the role '{role}'; {suggestion(role, roles)}", key=True)
+    found = tuple(hit for role in sorted(roles) if (hit := _hit(role, experiment.steps, topology)) is not None)
+    for hit in found:
+        limit = experiment.blast_radius.get(hit.role)
+        if limit is not None and hit.share > limit + 1e-9:
+            problem(("blast-radius", hit.role), _excess(hit, limit))
+    return found
+
+
+def _excess(hit: Hit, limit: float) -> str:
+    return (
+        f"the steps hit {hit.count} of {hit.of} {hit.role} nodes at once, at {format_duration(hit.at_s)}, and the limit"
+        f" {format_share(limit)} allows {math.floor(limit * hit.of + 1e-9)}; hit fewer, move the steps apart, or write"
+        f" {math.ceil(hit.share * 100)}%"
+    )
+
+
+def _misfits(step: Step, topology: Topology) -> Iterator[tuple[str, str]]:
+    """Yield (key of the step, message) for what can't be done to these nodes."""
+    there = holders(step.on, topology)
+    number = wanted(step.on, len(there))
+    who = step.on.role + (f" in zone {step.on.zone}" if step.on.zone else "")
+    if not there:
+        yield "on", f"no node can be {who}; {suggestion(step.on.zone or step.on.role, _words(step.on, topology))}"
+        return
+    if number > len(there):
+        yield "on", f"{number} {who} asked for, and there are {len(there)}; write count: {len(there)} or less"
+        return
+    try:
+        step.fault.aim(there[:number], topology)
+    except ValueError as refusal:
+        yield "fault", str(refusal)
+
+
+def _words(selector: Selector, topology: Topology) -> set[str]:
+    return {node.zone if selector.zone else node.role for node in topology.nodes} - {""}
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What is hit while the timeline is walked, and the most of it so far, each as (number, when)."""
+
+    count: int = 0
+    away: int = 0
+    most: tuple[int, float] = (0, 0.0)
+    most_away: tuple[int, float] = (0, 0.0)
+
+    def add(self, at_s: float, number: int, away: int, size: int) -> None:
+        self.count += number
+        self.away += away
+        self.most = max(self.most, (min(self.count, size), -at_s))
+        self.most_away = max(self.most_away, (min(self.away, size), -at_s))
+
+
+def _hit(role: str, steps: Iterable[Step], topology: Topology) -> Hit | None:
+    """Return the worst moment of a role; None if no step can meet it."""
+    size = len(topology.with_role(role))
+    changes = sorted(change for step in steps for change in _changes(role, step, topology))
+    tally = _Tally()
+    for at_s, number, away in changes:
+        tally.add(at_s, number, away, size)
+    if not changes:
+        return None
+    (count, at_s), (away, away_at_s) = tally.most, tally.most_away
+    return Hit(role=role, of=size, count=count, at_s=-at_s, away=away, away_at_s=-away_at_s)
+
+
+def _changes(role: str, step: Step, topology: Topology) -> Iterator[tuple[float, int, int]]:
+    """Yield (when, change of nodes hit, change of nodes away). An end sorts before a begin of its instant.
+
+    An operation goes through its victims one by one, and may take its whole timeout for each.
+    """
+    there = holders(step.on, topology)
+    if not any(node.role == role for node in there):
+        return
+    number = wanted(step.on, len(there))
+    momentary = is_momentary(step.fault)
+    at_once = min(number, 1) if momentary else number
+    longest_s = timeout_s(step.fault) * number if momentary else 0.0
+    away = at_once if getattr(step.fault, "takes_away", True) else 0
+    for one in occurrences(step):
+        yield one.start_s, at_once, away
+        yield round(one.end_s + longest_s, 9), -at_once, -away

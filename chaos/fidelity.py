@@ -1,0 +1,566 @@
+"""Did the fault really happen? Pure judging of measurements against what was asked and the bare path's own noise.
+
+    bare path ─┐
+    asked ─────┼─▶ judge ─▶ Measurement… ─▶ proof: CONFIRMED | MISMATCH | INCONCLUSIVE
+    got ───────┘
+
+Three error rates hold for each check (tests/test_fidelity.py simulates them):
+
+- a sound fault is called MISMATCH at most once in 10 000 (`FALSE_MISMATCH`),
+- half or double the asked value is called MISMATCH in at least 99 % (`POWER`),
+- too few packets to keep both are INCONCLUSIVE, never a guess.
+
+Times (delay, spread): the 1 - 1e-4 confidence interval of the difference of two medians, got less bare, from order
+statistics (distribution-free; David & Nagaraja, Order Statistics, 3rd ed., section 7.1). It must lie in the accepted
+band to be CONFIRMED and wholly outside of it to be MISMATCH. The band is `LOW`..`HIGH` times what was asked: half
+and double lie outside, a shaper's own 0.1 ms inside; where the bare path's spread is not small beside the
+question, the answer is INCONCLUSIVE. Shares (loss, duplicates, reordering, corruption): the exact binomial test of the asked
+share. Burst loss (Gilbert-Elliott) counts as fewer independent packets: n (1 - λ) / (1 + λ) with
+λ = 1 - enter - leave, the lag-one correlation of its states.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from chaos.model import Burst, Cut, Freeze, Impairment, Measurement, NodeAction, Power, Proof, Shape, Signal
+
+FALSE_MISMATCH = 1e-4
+POWER = 0.99
+LOW, HIGH = 0.70, 1.45  # accepted band around what was asked: half and double are outside with room for noise
+BACKGROUND = 0.005  # share of packets that a busy but sound path may lose, repeat, reorder or damage
+SPARED_MS = 2.0  # a spared or healed path may be slower than before by this, or by SPARED_SHARE of what was asked
+SPARED_SHARE = 0.3
+TAIL_S = 0.3  # beyond the greatest delay asked, waited for the last packets
+CUT_PACKETS = 50
+PACKET_BITS = 8 * 128  # of our small packets, headers included
+HIGHEST_RATE_BIT_S = 200e6  # above this a train of packets from user space is no faster than the limit itself
+SIMULATED = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerance:
+    """What one effect needs to be judged with the stated error rates."""
+
+    packets: int  # at least
+    per_s: float  # at most
+    about: str
+
+
+TOLERANCES: Mapping[str, Tolerance] = MappingProxyType(
+    {
+        "delay": Tolerance(packets=120, per_s=200, about="median less bare median, in 0.70..1.45 of asked"),
+        "jitter": Tolerance(packets=1000, per_s=500, about="p90 - p10 less bare, in 0.70..1.45 of asked"),
+        "loss": Tolerance(packets=200, per_s=1000, about="exact binomial test of the asked share"),
+        "duplicate": Tolerance(packets=200, per_s=1000, about="exact binomial test of the asked share"),
+        "reorder": Tolerance(packets=200, per_s=1000, about="exact binomial test of the share sent ahead"),
+        "corrupt": Tolerance(packets=200, per_s=1000, about="exact binomial test of the share not intact"),
+        "rate": Tolerance(packets=200, per_s=4, about="upper quartile of the trains' bit/s, in 0.70..1.45 of asked"),
+        "cut": Tolerance(packets=CUT_PACKETS, per_s=100, about="none of n passes, either way"),
+        "spared": Tolerance(packets=120, per_s=200, about="at most 2 ms or 0.3 of asked above bare; loss within 0.5 %"),
+        "process": Tolerance(packets=CUT_PACKETS, per_s=100, about="ended, stopped or running as asked"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What a confirmation takes: packets on each path, and how long sending and waiting for them last."""
+
+    packets: int
+    seconds: float
+
+    @property
+    def per_s(self) -> float:
+        """The rate at which that many packets are sent in that time."""
+        return self.packets / max(self.seconds, 1e-9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """What the meter saw of one path (chaos/agent/flow.py says how)."""
+
+    source: str
+    sink: str
+    sent: int
+    received: int
+    copies: int = 0
+    corrupt: int = 0
+    late: int = 0
+    delays_ms: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # sorted
+    train_bit_s: tuple[float, ...] = ()
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Flow:
+        """Read it from the meter's JSON."""
+        return cls(
+            source=data["source"],
+            sink=data["sink"],
+            sent=int(data["sent"]),
+            received=int(data["received"]),
+            copies=int(data["copies"]),
+            corrupt=int(data["corrupt"]),
+            late=int(data["late"]),
+            delays_ms=np.sort(np.asarray(data["delays_ns"], dtype=np.float64) / 1e6),
+            train_bit_s=tuple(data.get("train_bit_s", ())),
+        )
+
+    @property
+    def path(self) -> str:
+        """Its name in evidence."""
+        return f"{self.source}→{self.sink}"
+
+
+# ---------------------------------------------------------------- how much is needed
+
+
+def needed(action: NodeAction) -> Need:
+    """Return what it takes to confirm `action` with the stated error rates. A shorter step is a mistake."""
+    if isinstance(action, Shape):
+        return needed_for(action.impairment)
+    tolerance = TOLERANCES["cut" if isinstance(action, Cut) else "process"]
+    return Need(packets=tolerance.packets, seconds=tolerance.packets / tolerance.per_s + TAIL_S)
+
+
+def needed_for(impairment: Impairment) -> Need:
+    """Return the need of the most demanding effect of an impairment."""
+    wanted = [(TOLERANCES[name], packets) for name, packets in _packets(impairment)]
+    packets = max((n for _, n in wanted), default=TOLERANCES["spared"].packets)
+    sending_s = max((n / tolerance.per_s for tolerance, n in wanted), default=1.0)
+    if impairment.rate_bit_s is not None:
+        train = train_for(impairment.rate_bit_s)
+        sending_s = max(sending_s, train.trains / train.per_s, packets * PACKET_BITS / (0.1 * impairment.rate_bit_s))
+    return Need(packets=packets, seconds=sending_s + tail_s(impairment))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Train:
+    """How a rate limit is seen: packets sent back to back arrive as far apart as the limit lets them."""
+
+    trains: int
+    length: int
+    size: int  # bytes of payload
+    per_s: float
+
+
+def train_for(rate_bit_s: float) -> Train:
+    """Return trains that use at most a fifth of the rate: what is measured must not be our own queue."""
+    trains, length, size = 6, 8, 1200
+    bits = length * (size + 28) * 8
+    return Train(trains=trains, length=length, size=size, per_s=min(4.0, 0.2 * rate_bit_s / bits))
+
+
+def tail_s(impairment: Impairment) -> float:
+    """Return how long after the last send a packet may still arrive."""
+    return TAIL_S + impairment.delay_s + 4 * impairment.jitter_s
+
+
+def _packets(impairment: Impairment) -> list[tuple[str, int]]:
+    found = []
+    if impairment.delay_s or impairment.jitter_s:
+        found.append(("delay", TOLERANCES["delay"].packets))
+    if impairment.jitter_s:
+        found.append(("jitter", TOLERANCES["jitter"].packets))
+    for name, share in asked_shares((impairment,)).items():
+        if share:
+            inflation = inflation_of(impairment.burst) if name == "loss" else 1.0
+            found.append((name, math.ceil(packets_for_share(share) * inflation)))
+    return found
+
+
+@lru_cache(maxsize=256)
+def packets_for_share(share: float) -> int:
+    """Return the least n at which the exact test of `share` finds half and double with POWER."""
+    low, high = TOLERANCES["loss"].packets, 10_000_000
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(share, middle) >= POWER + 0.002 else (middle + 1, high)
+    return low
+
+
+def power(share: float, n: int) -> float:
+    """Return the lesser chance that n packets show half, or double, of `share` as a mismatch."""
+    least, most = accepted_counts(share, n)
+    half = stats.binom.cdf(least - 1, n, share / 2)
+    double = stats.binom.sf(most, n, min(1.0, 2 * share)) if share < 1 else 1.0
+    return float(min(half, double))
+
+
+def accepted_counts(share: float, n: int) -> tuple[int, int]:
+    """Return the least and the greatest count that don't contradict `share`, at FALSE_MISMATCH in all."""
+    tail = FALSE_MISMATCH / 2
+    return int(stats.binom.ppf(tail, n, share)), int(stats.binom.isf(tail, n, share))
+
+
+def inflation_of(burst: Burst | None) -> float:
+    """Return how many packets of a burst-loss path count as one independent packet."""
+    if burst is None:
+        return 1.0
+    correlation = max(0.0, 1.0 - burst.enter - burst.leave)
+    return (1 + correlation) / max(1 - correlation, 1e-9)
+
+
+# ---------------------------------------------------------------- what is expected
+
+
+def asked_loss(impairment: Impairment) -> float:
+    """Return the long-run share lost; of Gilbert-Elliott: the states' shares times their losses (tc-netem(8))."""
+    burst = impairment.burst
+    if burst is None:
+        return impairment.loss
+    bad = burst.enter / (burst.enter + burst.leave) if burst.enter + burst.leave else 0.0
+    return bad * burst.loss_bad + (1 - bad) * burst.loss_good
+
+
+def asked_shares(impairments: Sequence[Impairment]) -> dict[str, float]:
+    """Return the expected shares of sent packets on a path that passes all `impairments` in turn."""
+    passed = math.prod(1 - asked_loss(one) for one in impairments)
+    intact = math.prod(1 - one.corrupt for one in impairments)
+    once = math.prod(1 + one.duplicate for one in impairments)
+    ahead = impairments[0].reorder if len(impairments) == 1 else 0.0
+    return {
+        "loss": 1 - passed,
+        "duplicate": (once - 1) * passed,
+        "reorder": ahead * passed,
+        "corrupt": (1 - intact) * passed,
+    }
+
+
+def asked_delays_ms(impairments: Sequence[Impairment]) -> NDArray[np.float64]:
+    """Return delays as they are asked for: SIMULATED draws, sorted, each stage clipped at 0 like netem's.
+
+    Pareto is iproute2's table: α = 3, shifted and scaled to mean 0 and standard deviation 1, cut off at ±4.
+    """
+    chance = np.random.default_rng(1)
+    total = np.zeros(SIMULATED)
+    for one in impairments:
+        total += np.maximum(0.0, one.delay_s + one.jitter_s * _standard(chance, one.distribution)) * 1e3
+    return np.sort(total)
+
+
+def _standard(chance: np.random.Generator, distribution: str) -> NDArray[np.float64]:
+    if distribution == "normal":
+        return chance.standard_normal(SIMULATED)
+    if distribution == "pareto":
+        raw = (1 - chance.random(SIMULATED)) ** (-1 / 3)
+        return np.clip((raw - 1.5) / math.sqrt(0.75), -4.0, 4.0)
+    return chance.uniform(-1.0, 1.0, SIMULATED)
+
+
+# ---------------------------------------------------------------- judging one path
+
+
+def judge(action: NodeAction, bare: Flow, got: Flow) -> tuple[Measurement, ...]:
+    """Judge the path that `action` is meant to hurt; for a node without power or frozen use the `check_*` below."""
+    if isinstance(action, Shape):
+        return judge_shaped((action.impairment,), bare, got)
+    if isinstance(action, Cut | Power):
+        return (judge_cut(got),)
+    if isinstance(action, Signal | Freeze):
+        return judge_spared(bare, got, 0.0)
+    raise TypeError(f"no measure for {action!r}")
+
+
+def judge_shaped(impairments: Sequence[Impairment], bare: Flow, got: Flow) -> tuple[Measurement, ...]:
+    """Judge a path that passes all of `impairments`: only what was asked for is looked at."""
+    found = [*_judge_times(impairments, bare, got)]
+    shares = asked_shares(impairments)
+    seen = got_shares(impairments, bare, got)
+    inflation = max(inflation_of(one.burst) for one in impairments)
+    for name, asked in shares.items():
+        if asked:
+            found.append(judge_share(name, got.path, asked, seen[name], got.sent, inflation if name == "loss" else 1.0))
+    rates = [one.rate_bit_s for one in impairments if one.rate_bit_s is not None]
+    if rates:
+        found.append(judge_rate(got, min(rates)))
+    return tuple(found)
+
+
+def got_shares(impairments: Sequence[Impairment], bare: Flow, got: Flow) -> dict[str, int]:
+    """Return how many of the sent packets were lost, repeated, ahead of the others, damaged."""
+    corrupted = any(one.corrupt for one in impairments)
+    missing = got.sent - got.received
+    lost_apart = missing - got.corrupt if corrupted else missing
+    early_ms = _median(bare.delays_ms) + 500 * sum(one.delay_s for one in impairments)
+    ahead = int(np.searchsorted(got.delays_ms, early_ms))
+    scale = got.received / max(1, len(got.delays_ms))  # the meter may have thinned them
+    lossy = any(asked_loss(one) for one in impairments)
+    return {
+        "loss": max(0, lost_apart),
+        "duplicate": got.copies,
+        "reorder": round(ahead * scale),
+        "corrupt": got.corrupt if lossy else missing,  # a flipped header bit makes a packet go missing
+    }
+
+
+def _judge_times(impairments: Sequence[Impairment], bare: Flow, got: Flow) -> list[Measurement]:
+    if not any(one.delay_s or one.jitter_s for one in impairments):
+        return []
+    asked = asked_delays_ms(impairments)
+    reorder = impairments[0].reorder
+    delayed = got.delays_ms[got.delays_ms > _median(bare.delays_ms) + _median(asked) / 2] if reorder else got.delays_ms
+    upper = HIGH if not any(one.rate_bit_s for one in impairments) else math.inf  # others' packets queue before ours
+    if any(one.ordered and one.jitter_s for one in impairments):
+        upper = max(upper, float(asked[-1]) / max(_median(asked), 1e-6) * HIGH)  # a running maximum of the jitter
+        return [judge_delay(got.path, _median(asked), bare.delays_ms, delayed, upper=upper)]
+    found = [judge_delay(got.path, _median(asked), bare.delays_ms, delayed, upper=upper)]
+    if any(one.jitter_s for one in impairments) and upper < math.inf:
+        found.append(judge_jitter(got.path, asked, bare.delays_ms, delayed))
+    return found
+
+
+def judge_delay(
+    path: str, asked_ms: float, bare: NDArray[np.float64], got: NDArray[np.float64], *, upper: float = HIGH
+) -> Measurement:
+    """Compare the median delay, less the bare path's, with what was asked."""
+    name = f"delay {path}"
+    inside = quantile_interval(got, 0.5), quantile_interval(bare, 0.5)
+    if inside[0] is None or inside[1] is None:
+        return _too_few(name, "ms", asked_ms, min(len(got), len(bare)), TOLERANCES["delay"].packets)
+    low, high = inside[0][0] - inside[1][1], inside[0][1] - inside[1][0]
+    shift = _median(got) - _median(bare)
+    return _in_band(name, asked_ms, shift, (low, high), (LOW * asked_ms, upper * asked_ms), noise_ms(bare), len(got))
+
+
+def judge_jitter(
+    path: str, asked: NDArray[np.float64], bare: NDArray[np.float64], got: NDArray[np.float64]
+) -> Measurement:
+    """Compare the spread of delays (p90 less p10), less the bare path's, with that of the asked distribution."""
+    name = f"jitter {path} (p90-p10)"
+    want = float(np.quantile(asked, 0.9) - np.quantile(asked, 0.1))
+    inside = quantile_interval(got, 0.1), quantile_interval(got, 0.9)
+    if inside[0] is None or inside[1] is None or not len(bare):
+        return _too_few(name, "ms", want, len(got), TOLERANCES["jitter"].packets)
+    noise = float(np.quantile(bare, 0.9) - np.quantile(bare, 0.1))
+    low, high = inside[1][0] - inside[0][1] - noise, inside[1][1] - inside[0][0]
+    spread = float(np.quantile(got, 0.9) - np.quantile(got, 0.1))
+    return _in_band(name, want, spread, (low, high), (0.6 * want, 1.7 * want), noise_ms(bare), len(got))
+
+
+def _in_band(
+    name: str,
+    asked: float,
+    got: float,
+    interval: tuple[float, float],
+    band: tuple[float, float],
+    noise: float,
+    n: int,
+    unit: str = "ms",
+) -> Measurement:
+    """Inside the band: confirmed. Outside of it by more than the noise: mismatch. Between: inconclusive."""
+    low, high = interval
+    if band[0] <= low and high <= band[1]:
+        proof, why = Proof.CONFIRMED, ""
+    elif high < band[0] - noise or low > band[1] + noise:
+        proof, why = Proof.MISMATCH, f"accepted are {band[0]:.4g} to {band[1]:.4g} {unit}"
+    else:
+        proof = Proof.INCONCLUSIVE
+        why = f"the interval crosses the edge of {band[0]:.4g} to {band[1]:.4g} {unit}; the bare path spreads {noise:.3g}"
+    return Measurement(name=name, unit=unit, asked=asked, got=got, low=low, high=high, n=n, proof=proof, why=why)
+
+
+def judge_share(name: str, path: str, asked: float, count: int, sent: int, inflation: float = 1.0) -> Measurement:
+    """Compare a share of packets with what was asked; `inflation`: packets that count as one independent packet."""
+    n = int(sent / inflation)
+    k = min(n, round(count / inflation))
+    got, (low, high) = count / max(1, sent), share_interval(k, n)
+    result = Measurement(
+        name=f"{name} {path}",
+        unit="%",
+        asked=100 * asked,
+        got=100 * got if sent else None,
+        low=100 * low,
+        high=100 * high,
+        n=sent,
+    )
+    least, most = accepted_counts(asked, n) if n else (0, 0)
+    if n and not least <= k <= most:
+        return replace(result, proof=Proof.MISMATCH, why=f"{least} to {most} of {n} would fit")
+    need = packets_for_share(asked)
+    if n < need:
+        why = f"{sent} packets can't tell half or double from it; it takes {math.ceil(need * inflation)}"
+        return replace(result, why=why)
+    return replace(result, proof=Proof.CONFIRMED)
+
+
+def judge_rate(got: Flow, asked_bit_s: float) -> Measurement:
+    """Compare the speed at which trains of packets arrive with the limit; others' packets only ever slow a train."""
+    name = f"rate {got.path}"
+    asked = asked_bit_s / 1e6
+    if asked_bit_s > HIGHEST_RATE_BIT_S:
+        why = f"above {HIGHEST_RATE_BIT_S / 1e6:.0f} Mbit/s our own packets are no faster than the limit"
+        return Measurement(name=name, unit="Mbit/s", asked=asked, got=None, why=why)
+    if len(got.train_bit_s) < 4:
+        return _too_few(name, "Mbit/s", asked, len(got.train_bit_s), 4)
+    rates = np.asarray(got.train_bit_s) / 1e6
+    fast, slow = float(np.quantile(rates, 0.75)), float(np.quantile(rates, 0.25))
+    inside = (fast, fast)
+    return replace(
+        _in_band(name, asked, fast, inside, (LOW * asked, HIGH * asked), 0.0, len(rates), "Mbit/s"), low=slow, high=fast
+    )
+
+
+def judge_cut(got: Flow) -> Measurement:
+    """Nothing may pass."""
+    lost = got.sent - got.received
+    result = Measurement(
+        name=f"cut {got.path}", unit="%", asked=100.0, got=100 * lost / got.sent if got.sent else None, n=got.sent
+    )
+    if got.received or got.corrupt:
+        return replace(result, proof=Proof.MISMATCH, why=f"{got.received} of {got.sent} packets passed")
+    if got.sent < CUT_PACKETS:
+        return replace(result, why=f"{got.sent} packets are too few; it takes {CUT_PACKETS}")
+    return replace(result, proof=Proof.CONFIRMED)
+
+
+def judge_spared(bare: Flow, got: Flow, asked_ms: float, path: str = "spared") -> tuple[Measurement, ...]:
+    """Judge a path that must be as it was: one that is not hit (`path` "spared"), or one that is healed ("hurt").
+
+    `asked_ms` is the delay asked for on the paths that are hit; the greater of SPARED_MS and SPARED_SHARE of it
+    may be seen here.
+    """
+    loss = replace(judge_background(f"loss {got.path}", got.sent - got.received, got.sent), path=path)
+    if not got.received:
+        return (loss,)
+    return replace(_unmoved(bare, got, asked_ms), path=path), loss
+
+
+def _unmoved(bare: Flow, got: Flow, asked_ms: float) -> Measurement:
+    name = f"delay {got.path}"
+    ours, theirs = quantile_interval(got.delays_ms, 0.5), quantile_interval(bare.delays_ms, 0.5)
+    if ours is None or theirs is None:
+        return _too_few(name, "ms", 0.0, min(got.received, bare.received), TOLERANCES["spared"].packets)
+    limit = max(SPARED_MS, SPARED_SHARE * asked_ms)
+    low, high = ours[0] - theirs[1], ours[1] - theirs[0]
+    shift = _median(got.delays_ms) - _median(bare.delays_ms)
+    return _in_band(name, 0.0, shift, (low, high), (-math.inf, limit), noise_ms(bare.delays_ms), got.received)
+
+
+def judge_gone(impairments: Sequence[Impairment], bare: Flow, got: Flow) -> tuple[Measurement, ...]:
+    """Judge a path after the heal of what it passed: as before, with nothing left of any effect."""
+    asked_ms = min((1e3 * one.delay_s for one in impairments if one.delay_s), default=0.0)
+    found = list(judge_spared(bare, got, asked_ms, "hurt"))
+    shares = asked_shares(impairments)
+    if shares["duplicate"]:
+        found.append(judge_background(f"duplicate {got.path}", got.copies, got.sent))
+    if shares["corrupt"]:
+        found.append(judge_background(f"corrupt {got.path}", got.corrupt, got.sent))
+    rates = [one.rate_bit_s for one in impairments if one.rate_bit_s is not None]
+    if rates and got.train_bit_s:
+        fastest = got.train_bit_s[-1]
+        free = fastest > HIGH * min(rates)
+        found.append(check(f"no rate limit {got.path}", holds=free, why=f"{fastest / 1e6:.3g} Mbit/s" if not free else ""))
+    return tuple(found)
+
+
+def together(flows: Sequence[Flow]) -> Flow:
+    """Put several rounds on one path together."""
+    first = flows[0]
+    return replace(
+        first,
+        sent=sum(one.sent for one in flows),
+        received=sum(one.received for one in flows),
+        copies=sum(one.copies for one in flows),
+        corrupt=sum(one.corrupt for one in flows),
+        late=sum(one.late for one in flows),
+        delays_ms=np.sort(np.concatenate([one.delays_ms for one in flows])),
+        train_bit_s=tuple(sorted(rate for one in flows for rate in one.train_bit_s)),
+    )
+
+
+def judge_background(name: str, count: int, sent: int) -> Measurement:
+    """A few packets may go missing on a busy machine (BACKGROUND); more is an effect that nobody asked for."""
+    low, high = share_interval(count, sent)
+    result = Measurement(
+        name=name,
+        unit="%",
+        asked=0.0,
+        got=100 * count / sent if sent else None,
+        low=100 * low,
+        high=100 * high,
+        n=sent,
+    )
+    if not sent:
+        return replace(result, why="no packet was sent")
+    most = int(stats.binom.isf(FALSE_MISMATCH, sent, BACKGROUND))
+    if count > most:
+        return replace(result, proof=Proof.MISMATCH, why=f"up to {most} of {sent} would be a busy machine")
+    return replace(result, proof=Proof.CONFIRMED)
+
+
+# ---------------------------------------------------------------- judging what is not packets
+
+
+def check(name: str, *, holds: bool | None, why: str = "", path: str = "hurt", n: int = 1) -> Measurement:
+    """A yes or no as a measurement: asked 1, got 1 (it holds), 0 (it does not) or None (not seen)."""
+    if holds is None:
+        return Measurement(name=name, unit="", asked=1.0, got=None, n=0, path=path, why=why)
+    proof = Proof.CONFIRMED if holds else Proof.MISMATCH
+    return Measurement(name=name, unit="", asked=1.0, got=float(holds), n=n, path=path, proof=proof, why=why)
+
+
+def proof(measurements: Sequence[Measurement]) -> Proof:
+    """One mismatch is a mismatch; nothing measured, or anything in doubt, is inconclusive."""
+    proofs = {one.proof for one in measurements}
+    if Proof.MISMATCH in proofs:
+        return Proof.MISMATCH
+    if Proof.INCONCLUSIVE in proofs or not any(one.path == "hurt" for one in measurements):
+        return Proof.INCONCLUSIVE
+    return Proof.CONFIRMED
+
+
+def undoubted(measurements: Sequence[Measurement]) -> tuple[Measurement, ...]:
+    """Low-rate watch of a fault already confirmed: without a contradiction it stands."""
+    return tuple(
+        replace(one, proof=Proof.CONFIRMED, why=f"nothing contradicts it; {one.why}")
+        if one.proof is Proof.INCONCLUSIVE and one.n
+        else one
+        for one in measurements
+    )
+
+
+# ---------------------------------------------------------------- intervals
+
+
+def quantile_interval(values: NDArray[np.float64], quantile: float) -> tuple[float, float] | None:
+    """Return the distribution-free interval of a quantile at 1 - FALSE_MISMATCH / 2; None: too few sorted values."""
+    ranks = _ranks(len(values), quantile)
+    return None if ranks is None else (float(values[ranks[0]]), float(values[ranks[1]]))
+
+
+@lru_cache(maxsize=4096)
+def _ranks(n: int, quantile: float) -> tuple[int, int] | None:
+    tail = FALSE_MISMATCH / 4
+    low, high = int(stats.binom.ppf(tail, n, quantile)) - 1, int(stats.binom.isf(tail, n, quantile))
+    return (low, high) if n and 0 <= low and high < n else None
+
+
+def share_interval(count: int, n: int) -> tuple[float, float]:
+    """Return the exact 95 % interval of a share (Clopper & Pearson, Biometrika 26, 1934), as drawn in reports."""
+    if not n:
+        return 0.0, 1.0
+    low = float(stats.beta.ppf(0.025, count, n - count + 1)) if count else 0.0
+    high = float(stats.beta.ppf(0.975, count + 1, n - count)) if count < n else 1.0
+    return low, high
+
+
+def noise_ms(bare: NDArray[np.float64]) -> float:
+    """Return the bare path's own noise: its p90 less its median."""
+    return float(np.quantile(bare, 0.9) - np.median(bare)) if len(bare) else math.inf
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    return float(np.median(values)) if len(values) else 0.0
+
+
+def _too_few(name: str, unit: str, asked: float, n: int, need: int) -> Measurement:
+    return Measurement(name=name, unit=unit, asked=asked, got=None, n=n, why=f"{n} packets arrived; it takes {need}")

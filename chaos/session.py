@@ -1,0 +1,242 @@
+"""From experiment files to one decision: refuse what can't run, run each, judge each, write each report.
+
+    files ─▶ check all (nothing touched) ─▶ run ─▶ judge ─▶ report   (each in its own recording)
+                                             └── dirty? nothing else runs there
+                                                             ╰▶ one table, one decision, one exit code
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chaos import __version__
+from chaos.aiming import Aim
+from chaos.clock import MonotonicClock
+from chaos.engine import Engine, Flags, Progress, Stage
+from chaos.errors import ChaosgateError, DirtyError
+from chaos.plan import plan
+from chaos.ports import ComparesReplicas, HasProbes, LimitsCpu
+from chaos.recording import Recorder, Recording
+from chaos.stacks import STACKS
+from chaos.targets import TARGETS
+from chaos.traffic import Traffic
+from gates.judge import Judgement, judge, worst, write_verdict
+from reports import REPORTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from chaos.model import Experiment, Reading
+    from chaos.ports import Probe, Stack, Target
+
+MANY_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to run, as the command line or pytest says it."""
+
+    target: str = "netns"
+    runs: Path = Path("runs")
+    versions: Mapping[str, str] = field(default_factory=dict)
+    seed: int | None = None
+    replay: Path | None = None
+    recorded: Mapping[tuple[str, int], tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """One run: where its recording is, and what was judged. `error` is the harness's trouble, if any."""
+
+    experiment: Experiment
+    folder: Path | None
+    judgement: Judgement | None
+    error: ChaosgateError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """The worse of the verdict's code and the error's."""
+        codes = [self.judgement.exit_code] if self.judgement else []
+        if self.error is not None:
+            codes.append(self.error.exit_code)
+        return worst(codes)
+
+
+# ---------------------------------------------------------------- one run
+
+
+def run_one(
+    experiment: Experiment, options: Options, *, flags: Flags, traffic: Traffic, watch: Callable[[Progress], None]
+) -> RunResult:
+    """Run, judge and report one experiment; trouble of the harness is in the result, the verdict is written anyway."""
+    experiment = with_options(experiment, options)
+    folder = new_folder(options.runs, experiment.name)
+    trouble: ChaosgateError | None = None
+    with Recorder(folder) as recorder:
+        recorder.run(**facts_of(experiment, options, folder))
+        (folder / "experiment.yaml").write_text(experiment.text)
+        try:
+            _carry_out(experiment, options, recorder, flags=flags, traffic=traffic, watch=watch)
+        except ChaosgateError as error:
+            trouble = error
+    watch(Progress(experiment=experiment.name, phase="judging"))
+    return RunResult(experiment=experiment, folder=folder, judgement=judge_folder(folder), error=trouble)
+
+
+def _carry_out(
+    experiment: Experiment,
+    options: Options,
+    recorder: Recorder,
+    *,
+    flags: Flags,
+    traffic: Traffic,
+    watch: Callable[[Progress], None],
+) -> None:
+    folder, clock = recorder.folder, MonotonicClock()
+    stack = STACKS[experiment.stack.name](experiment)
+    limits = stack.cpu_limits() if isinstance(stack, LimitsCpu) else {}
+    opening = TARGETS[options.target].open(stack.nodes(), cpu=limits, evidence=folder / "evidence")
+    with opening as target, waking(flags, clock):
+        recorder.run(target=dict(target.describe()), topology=target.topology())
+        source = traffic.source(experiment, stack, target, recorder)
+        stage = Stage(
+            target=target,
+            stack=stack,
+            traffic=source,
+            recorder=recorder,
+            clock=clock,
+            folder=folder,
+            probes=probes_of(stack, target),
+            compare_replicas=comparison(stack),
+        )
+        timeline = plan(experiment, target.topology())
+        aim = Aim(seed=experiment.seed, recorded=options.recorded)
+        with closing(source):
+            Engine(experiment, timeline, stage, flags=flags, aim=aim, watch=watch).run()
+
+
+def judge_folder(folder: Path, gates_of: Experiment | None = None) -> Judgement:
+    """Judge a recording (again), by its own gates or another file's; write verdict.json and report.html."""
+    recording = Recording.open(folder)
+    gates = (gates_of or recording.experiment).gates
+    judgement = judge(recording, gates)
+    write_verdict(folder, judgement)
+    (folder / "report.html").write_text(REPORTS["html"](recording, judgement))
+    return judgement
+
+
+def with_options(experiment: Experiment, options: Options) -> Experiment:
+    """Return the experiment with the versions and the seed that were asked for on the command line."""
+    stack = replace(experiment.stack, versions={**experiment.stack.versions, **options.versions})
+    return replace(experiment, stack=stack, seed=experiment.seed if options.seed is None else options.seed)
+
+
+def probes_of(stack: Stack, target: Target) -> Mapping[str, tuple[Probe, float]]:
+    """Return the stack's probes, if it has any."""
+    return stack.probes(target) if isinstance(stack, HasProbes) else {}
+
+
+def comparison(stack: Stack) -> Callable[[], Sequence[Reading]] | None:
+    """Return the quiet comparison of the stack's replicas; None if it has none."""
+    return stack.compare_replicas if isinstance(stack, ComparesReplicas) else None
+
+
+# ---------------------------------------------------------------- folders and facts
+
+
+def new_folder(runs: Path, name: str) -> Path:
+    """Make the folder of a new run: `<utc>-<experiment>-<id>`."""
+    stamp = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%SZ")
+    folder = runs / f"{stamp}-{name}-{secrets.token_hex(3)}"
+    for part in ("samples", "logs", "evidence"):
+        (folder / part).mkdir(parents=True)
+    return folder
+
+
+def facts_of(experiment: Experiment, options: Options, folder: Path) -> dict[str, Any]:
+    """Return what run.json says before anything has happened."""
+    return {
+        "id": folder.name,
+        "experiment": experiment.name,
+        "path": experiment.path,
+        "seed": experiment.seed,
+        "versions_asked": dict(experiment.stack.versions),
+        "target_name": options.target,
+        "chaosgate": __version__,
+        "git_sha": git_sha(),
+        "started_utc": datetime.now(tz=UTC).isoformat(timespec="milliseconds"),
+        "started_ns": time.monotonic_ns(),
+        "replay_of": options.replay.name if options.replay else "",
+    }
+
+
+def git_sha() -> str:
+    """Return the commit of the working folder, with "-dirty" if it has changes; empty outside a repository."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    done = subprocess.run(
+        [git, "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+# ---------------------------------------------------------------- a set
+
+
+def run_set(
+    experiments: Sequence[Experiment],
+    options: Options,
+    *,
+    flags: Flags,
+    watch: Callable[[Progress], None],
+    done: Callable[[RunResult], None] = lambda _: None,
+) -> list[RunResult]:
+    """Run one after the other; after an interruption or on a dirty target nothing else is run (and so not promoted)."""
+    results: list[RunResult] = []
+    traffic = Traffic()
+    for experiment in experiments:
+        if flags.interrupted:
+            break
+        result = run_one(experiment, options, flags=flags, traffic=traffic, watch=watch)
+        results.append(result)
+        done(result)
+        if isinstance(result.error, DirtyError):
+            break
+    return results
+
+
+@contextmanager
+def listening(flags: Flags) -> Iterator[None]:
+    """Turn SIGINT, SIGTERM and SIGHUP into a flag; the handlers raise nothing."""
+
+    def note(number: int, _: object) -> None:
+        flags.interrupted = flags.interrupted or signal.Signals(number).name
+        for wake in flags.wakers:
+            wake()
+
+    before = {number: signal.signal(number, note) for number in MANY_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def waking(flags: Flags, clock: MonotonicClock) -> Iterator[None]:
+    """Let a signal end this clock's sleeps."""
+    flags.wakers.append(clock.wake)
+    try:
+        yield
+    finally:
+        flags.wakers.remove(clock.wake)

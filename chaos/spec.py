@@ -1,0 +1,181 @@
+"""YAML → Experiment. Everything wrong with a file is said at once, each thing with its place and with what would do.
+
+    text ─positions─▶ nodes ─forms─▶ values ─checks─▶ Experiment
+                                       └──────────┴─▶ SpecError: pause.yaml:11:7: no such fault 'puase'; did you mean …
+
+A file is ours if its first key is `chaosgate`, whose value is the version of this form. Names of stacks, workloads,
+faults and gates come from their tables; what may be said below such a name are the fields of the class in the table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from chaos.checks import Draft, check
+from chaos.errors import SpecError
+from chaos.forms import Form, Written, from_yaml, validated
+from chaos.model import AbortWhen, Experiment, Slo, StackSpec
+from chaos.parts import Duration, Part, Positive, Tables, items, read_gate, read_load, read_stack, read_step, shipped
+from chaos.positions import Page, described, entries, plain
+from chaos.units import SHARE, SIZE
+
+if TYPE_CHECKING:
+    import yaml
+
+_OURS = re.compile(r"\A\ufeff?(?:\s*(?:#[^\n]*|---[^\n]*)?\n)*\s*[\"']?chaosgate[\"']?\s*:")
+
+
+# ---------------------------------------------------------------- the doors
+
+
+def is_ours(text: str) -> bool:
+    """Return whether a file's first key is `chaosgate`, without reading the rest."""
+    return _OURS.match(text) is not None
+
+
+def load(path: Path | str, tables: Tables | None = None) -> Experiment:
+    """Read a file; SpecError with every problem in it."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError([f"{path}:1:1: can't be read: {error}; name a YAML file that can be"]) from error
+    return load_text(text, str(path), tables)
+
+
+def load_text(text: str, path: str = "experiment.yaml", tables: Tables | None = None) -> Experiment:
+    """Read a text; SpecError with every problem in it, each line beginning with `path:line:column`."""
+    page = Page(path, text)
+    root = page.compose()
+    marked = root is not None and _is_marked(root, page)
+    experiment = _experiment(root, page, tables or shipped()) if root is not None and marked else None
+    page.raise_problems()
+    assert experiment is not None, "what can't be read has problems"
+    return experiment
+
+
+def json_schema(tables: Tables | None = None) -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of experiment files, for editors."""
+    from chaos.schema import schema  # noqa: PLC0415 it needs this module's forms
+
+    return schema(ExperimentForm, tables or shipped())
+
+
+def cells(experiment: Experiment) -> tuple[Experiment, ...]:
+    """Return one experiment for each combination of its file's `matrix`, or just itself.
+
+    A cell's name says which it is: "partition[version=3.5.1,seed=2]".
+    """
+    root = Page(experiment.path, experiment.text).compose() if experiment.text else None
+    axes: dict[str, Any] = plain(entries(root)["matrix"][1]) if root and "matrix" in entries(root) else {}
+    if not axes:
+        return (experiment,)
+    chosen = (dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
+    return tuple(_cell(experiment, axis) for axis in chosen)
+
+
+def _cell(experiment: Experiment, chosen: dict[str, str]) -> Experiment:
+    label = ",".join(f"{key}={value}" for key, value in chosen.items())
+    return dataclasses.replace(
+        experiment,
+        name=f"{experiment.name}[{label}]",
+        seed=int(chosen.get("seed", experiment.seed)),
+        stack=_with_version(experiment.stack, chosen.get("version")),
+    )
+
+
+def _with_version(stack: StackSpec, version: str | None) -> StackSpec:
+    return stack if version is None else dataclasses.replace(stack, versions={**stack.versions, stack.name: version})
+
+
+# ---------------------------------------------------------------- the whole file
+
+
+class AbortForm(Form):
+    """Heal at once and stop when one of these is seen."""
+
+    error_share: Annotated[float, Written(SHARE)] | None = None
+    quorum_lost: Duration | None = None
+    free_disk: Annotated[float, Written(SIZE)] | None = None
+
+
+class MatrixForm(Form):
+    """Every combination is a run of its own."""
+
+    version: list[str] | None = Field(None, min_length=1)
+    seed: list[int] | None = Field(None, min_length=1)
+
+
+class ExperimentForm(Form):
+    """One experiment: a stack, its traffic, what breaks when, and the gates that it must pass."""
+
+    chaosgate: Literal["1"]
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+    about: str = ""
+    stack: Part
+    load: Part
+    warm_up: Duration = 3.0
+    duration: Positive
+    steps: Part = None
+    gates: Part = None
+    abort_when: AbortForm = AbortForm()
+    blast_radius: dict[str, Annotated[Annotated[float, Written(SHARE)], Field(gt=0)]] = {}  # noqa: RUF012 frozen
+    slo: Part = None
+    seed: int = 1
+    matrix: MatrixForm | None = None
+
+
+_PARTS = ("stack", "load", "steps", "gates", "slo")
+
+
+def _is_marked(root: yaml.MappingNode, page: Page) -> bool:
+    first = root.value[0][0] if root.value else root
+    if first.value == "chaosgate":
+        return True
+    page.problem(first, f"not an experiment: its first key is {described(first)}; begin with the line `chaosgate: 1`")
+    return False
+
+
+def _experiment(root: yaml.MappingNode, page: Page, tables: Tables) -> Experiment | None:
+    """Read every part even if another is wrong, so that all problems are found."""
+    parts = {key: value for key, (_, value) in entries(root).items()}
+    data = {key: value if key in _PARTS else plain(value) for key, value in parts.items()}
+    head = validated(ExperimentForm, data, root, page)
+    stack = read_stack(parts["stack"], page, tables) if "stack" in parts else None
+    traffic = read_load(parts["load"], page, tables) if "load" in parts else None
+    steps = [read_step(node, page, tables) for node in items(parts.get("steps"), page)]
+    gates = [read_gate(node, page, tables) for node in items(parts.get("gates"), page)]
+    slo = from_yaml(Slo, parts["slo"], page) if "slo" in parts else None
+    times = (head.warm_up, head.duration) if head else (None, None)
+    check(Draft(warm_up_s=times[0], duration_s=times[1], load=traffic, steps=steps, gates=gates), root, page)
+    if head is None or stack is None or traffic is None:
+        return None
+    return Experiment(
+        name=head.name,
+        about=head.about,
+        stack=stack,
+        load=traffic,
+        warm_up_s=head.warm_up,
+        duration_s=head.duration,
+        steps=tuple(step for step in steps if step is not None),
+        gates=tuple(gate for gate in gates if gate is not None),
+        abort_when=_abort_when(head.abort_when),
+        blast_radius=head.blast_radius,
+        slo=slo,
+        seed=head.seed,
+        path=page.path,
+        text=page.text,
+    )
+
+
+def _abort_when(read: AbortForm) -> AbortWhen:
+    return AbortWhen(
+        error_share=read.error_share,
+        quorum_lost_s=read.quorum_lost,
+        free_disk_bytes=None if read.free_disk is None else int(read.free_disk),
+    )

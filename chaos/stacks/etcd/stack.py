@@ -1,0 +1,353 @@
+"""etcd on a lab: one process a member, its roles, its versions and its operations.
+
+    up: provide binary ─▶ start members ─▶ all answer, one leader ─▶ a write goes through
+    restart, replace: SIGTERM ─▶ start (the other binary, the same data) ─▶ answers, follows, has caught up
+
+Who leads is asked of the members themselves, all at once; nobody in time means nobody.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from chaos.clock import NS, MonotonicClock, ns
+from chaos.errors import CapabilityError, StackError, UsageError
+from chaos.model import Node, ProcessState, StackAction, StackSpec
+from chaos.ports import Reaches, RunsProcesses
+from chaos.stacks.etcd import roles
+from chaos.stacks.etcd.client import EtcdError
+from chaos.stacks.etcd.members import Members
+from chaos.stacks.etcd.settings import (
+    CLIENT_PORT,
+    COMPONENT,
+    OPERATIONS,
+    PEER_PORT,
+    PROCESS,
+    ROLES,
+    EtcdSettings,
+    member_process,
+)
+from chaos.stacks.etcd.versions import DEFAULT_VERSION, Say, is_path, provide, reported, sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from chaos.model import Process, Reading, Topology
+    from chaos.ports import Clock, Probe, Target
+
+_POLL_S = 0.02
+_ASK_S = 1.0  # one question to one member
+_STOP_GRACE_S = 10.0
+_LOG_TAIL_LINES = 15
+_QUIET_S = 10.0
+
+
+class Lab(RunsProcesses, Reaches, Protocol):
+    """What this stack needs of a target."""
+
+    def topology(self) -> Topology:
+        """Nodes with their addresses."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binary:
+    """A server binary: as it was asked for, where it lies, what it says it is."""
+
+    asked: str
+    path: Path
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a cluster runs."""
+
+    lab: Lab
+    logs: Path
+    members: Members
+
+
+@dataclass(slots=True, kw_only=True)
+class EtcdStack:
+    """One cluster; implements ports.Stack and ports.FindsRole."""
+
+    spec: StackSpec
+    settings: EtcdSettings
+    clock: Clock = field(default_factory=MonotonicClock)
+    say: Say = lambda _: None
+    rounds: Iterator[int] = field(default_factory=partial(itertools.count, 1))  # of replica comparisons, live and quiet
+    _place: Place | None = None
+    _binaries: dict[str, Binary] = field(default_factory=dict)
+    _operating: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(cls, spec: StackSpec, *, say: Say = lambda _: None) -> EtcdStack:
+        """Return the stack that an experiment describes, not yet started; UsageError if it can't be."""
+        if foreign := set(spec.versions) - {COMPONENT}:
+            raise UsageError(f"versions: {', '.join(sorted(foreign))}: etcd has one component, {COMPONENT!r}")
+        try:
+            settings = EtcdSettings(**spec.settings)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"stack etcd: {error}") from error
+        return cls(spec=spec, settings=settings, say=say)
+
+    # ------------------------------------------------------------ what it is
+
+    @property
+    def member_names(self) -> tuple[str, ...]:
+        """Name the member nodes, etcd1 and so on."""
+        return tuple(f"etcd{i + 1}" for i in range(self.settings.members))
+
+    def nodes(self) -> Sequence[Node]:
+        """Return the nodes it wants: members, then client nodes, without addresses."""
+        clients = (f"client{i + 1}" for i in range(self.settings.clients))
+        return [Node(name=name, role="member", address="") for name in self.member_names] + [
+            Node(name=name, role="client", address="") for name in clients
+        ]
+
+    def cpu_limits(self) -> Mapping[str, float]:
+        """Return node → cores for the nodes that are to be limited."""
+        return {} if self.settings.cpu is None else dict.fromkeys(self.member_names, self.settings.cpu)
+
+    def quorum(self) -> int:
+        """Return how many members must be up for a write."""
+        return roles.quorum(self.settings.members)
+
+    @property
+    def members(self) -> Members:
+        """Return how to ask the members; StackError before `up`."""
+        return self._running.members
+
+    def members_on(self, target: Lab) -> Members:
+        """Return how to ask the members on a target, started or not."""
+        addresses = {name: target.topology().node(name).address for name in self.member_names}
+        return Members(
+            endpoints={name: f"{address}:{CLIENT_PORT}" for name, address in addresses.items()},
+            peers={name: f"{address}:{PEER_PORT}" for name, address in addresses.items()},
+            entered=target.entered,
+        )
+
+    # ------------------------------------------------------------ ports.Stack
+
+    def up(self, target: Target, folder: Path) -> None:
+        """Start the members on `target`, logs below `folder`; return when a write went through.
+
+        Raises CapabilityError for a target that can't run processes, UsageError for a version that can't be had,
+        StackError with the log's tail when it does not become ready within `ready_s`.
+        """
+        if not (isinstance(target, RunsProcesses) and isinstance(target, Reaches)):
+            raise CapabilityError(f"target {target.name}: can't start processes; run etcd on a lab (--target netns)")
+        binary = self._binary(self.spec.versions.get(COMPONENT, DEFAULT_VERSION))
+        folder.mkdir(parents=True, exist_ok=True)
+        self._place = Place(lab=target, logs=folder, members=self.members_on(target))
+        self._binaries = dict.fromkeys(self.member_names, binary)
+        for name in self.member_names:
+            target.start(name, self._process(name))
+        self._wait_until_ready(self.settings.ready_s)
+
+    def endpoints(self) -> Mapping[str, str]:
+        """Return member → host:port that clients use."""
+        return self.members.endpoints
+
+    def versions(self) -> Mapping[str, Mapping[str, str]]:
+        """Return for each member what its running process reports and the sha256 of what it executes.
+
+        An empty "version" means that the member did not answer, and "why" says so. "asked" is the version or path
+        asked for. "path" is the binary's; "of" says whether the hash was taken of the running "process" or, where
+        its /proc entry can't be seen, of the "file".
+        """
+        answers = self.members.ask(lambda client: client.status().version, _ASK_S)
+        return {name: self._version(name, answer) for name, answer in answers.items()}
+
+    def operate(self, action: StackAction, node: str, timeout_s: float) -> str:
+        """Restart a member, or replace its binary by `version`; one at a time, followers first if `node` is "".
+
+        Waits until each serves again and has applied what was committed when it was stopped.
+        Raises UsageError for an unknown operation, StackError if a member does not come back within `timeout_s`.
+        """
+        if action.operation not in OPERATIONS:
+            raise UsageError(f"etcd has no operation {action.operation!r}; there are {', '.join(OPERATIONS)}")
+        binary = self._binary(action.arguments["version"]) if action.operation == "replace" else None
+        with self._operating:  # two members down at once would be a fault that nobody asked for
+            deadline_ns = self.clock.now_ns() + ns(timeout_s)
+            return "; ".join(
+                self._exchange(name, binary, deadline_ns) for name in ([node] if node else self._leader_last())
+            )
+
+    # ------------------------------------------------------------ ports.FindsRole
+
+    def find(self, role: str, argument: str, timeout_s: float) -> Sequence[Node]:  # noqa: ARG002 — no role has one
+        """Return the nodes that hold `role` now, in the topology's order; UsageError for an unknown role."""
+        if role not in ROLES:
+            raise UsageError(f"etcd has no role {role!r}; there are {', '.join(ROLES)}")
+        topology = self._running.lab.topology()
+        if role in ("member", "client"):
+            return topology.with_role(role)
+        statuses = self.members.statuses(timeout_s)
+        holders = {roles.leader(statuses)} if role == "leader" else set(roles.followers(statuses))
+        return tuple(node for node in topology.nodes if node.name in holders)
+
+    def quorum_lost(self, timeout_s: float = _ASK_S) -> bool:
+        """Whether no majority of the members is seen to follow one leader."""
+        return not roles.has_quorum(self.members.statuses(timeout_s), self.settings.members)
+
+    # ------------------------------------------------------------ looking
+
+    def probes(self, target: Lab) -> Mapping[str, tuple[Probe, float]]:
+        """Return name → (probe, seconds between two looks); `target` need not be up yet."""
+        from chaos.probes import probes_of  # noqa: PLC0415 — probes are made of stacks, so that module imports this one
+
+        return probes_of(self, target)
+
+    def compare_replicas(self, deadline_s: float = _QUIET_S) -> Sequence[Reading]:
+        """Compare all members once traffic has ended: wait for equal applied indexes, hash, bisect what differs."""
+        from chaos.probes.etcd import ReplicaProbe  # noqa: PLC0415 — see probes
+
+        return ReplicaProbe.of(self, self._running.lab).compare_quiet(deadline_s)
+
+    # ------------------------------------------------------------ starting
+
+    @property
+    def _running(self) -> Place:
+        if self._place is None:
+            raise StackError("etcd is not up yet; call up() first")
+        return self._place
+
+    def _binary(self, version: str) -> Binary:
+        path = provide(version, self.say)
+        return Binary(asked=version, path=path, version=reported(path) if is_path(version) else version)
+
+    def _process(self, name: str) -> Process:
+        place, binary = self._running, self._binaries[name]
+        return member_process(
+            self.settings,
+            binary=binary.path,
+            version=binary.version,
+            name=name,
+            addresses={member: endpoint.rpartition(":")[0] for member, endpoint in place.members.endpoints.items()},
+            folder=place.lab.folder(name),
+            log=self._log(name),
+        )
+
+    def _log(self, name: str) -> Path:
+        return self._running.logs / f"{name}-{PROCESS}.log"
+
+    def _wait_until_ready(self, timeout_s: float) -> None:
+        deadline_ns = self.clock.now_ns() + ns(timeout_s)
+        why = "not asked yet"
+        while self.clock.now_ns() < deadline_ns:
+            self._refuse_the_dead()
+            why = roles.not_ready(self.members.statuses(_ASK_S), self.member_names) or self._not_writable()
+            if not why:
+                return
+            self._pause()
+        raise StackError(f"etcd is not ready after {timeout_s:g} s: {why}\n{self._tails()}")
+
+    def _not_writable(self) -> str:
+        try:
+            self.members.ask_one(self.member_names[0], lambda client: client.put("chaosgate/ready", "yes"), _ASK_S)
+        except EtcdError as error:
+            return f"a write failed: {error}"
+        return ""
+
+    def _refuse_the_dead(self) -> None:
+        for name in self.member_names:
+            state = self._state(name)
+            if state is not None and state.exit_code is not None:
+                raise StackError(f"{name}: etcd ended with {state.exit_code}\n{self._tail(name)}")
+
+    def _state(self, name: str) -> ProcessState | None:
+        """Return the newest state of a member's process."""
+        states = [s for s in self._running.lab.processes() if (s.node, s.name) == (name, PROCESS)]
+        return max(states, key=lambda s: s.started_ns, default=None)
+
+    def _pause(self) -> None:
+        if not self.clock.sleep_until(self.clock.now_ns() + ns(_POLL_S)):
+            raise StackError("interrupted while waiting for etcd")
+
+    def _tails(self) -> str:
+        return "\n".join(self._tail(name) for name in self.member_names)
+
+    def _tail(self, name: str) -> str:
+        log = self._log(name)
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else ["(no log)"]
+        return "\n".join([f"--- {log}", *lines[-_LOG_TAIL_LINES:]])
+
+    # ------------------------------------------------------------ versions
+
+    def _version(self, name: str, answer: str | EtcdError) -> Mapping[str, str]:
+        binary = self._binaries[name]
+        executable = self._executable(name)
+        facts = {
+            "version": "" if isinstance(answer, EtcdError) else answer,
+            "sha256": sha256(executable or binary.path),
+            "path": str(binary.path),
+            "asked": binary.asked,
+            "of": "process" if executable else "file",
+        }
+        return {**facts, "why": str(answer)} if isinstance(answer, EtcdError) else facts
+
+    def _executable(self, name: str) -> Path | None:
+        """Return /proc/<pid>/exe of the member, if that process is seen from here and is the member indeed."""
+        state = self._state(name)
+        if state is None or state.exit_code is not None:
+            return None
+        proc = Path(f"/proc/{state.pid}")
+        try:
+            argv = (proc / "cmdline").read_text().split("\0")
+            (proc / "exe").stat()
+        except OSError:
+            return None
+        # A pid of another PID namespace may be somebody else's here: the member's own option tells them apart.
+        return proc / "exe" if f"--data-dir={self._running.lab.folder(name) / 'etcd'}" in argv else None
+
+    # ------------------------------------------------------------ operations
+
+    def _leader_last(self) -> Sequence[str]:
+        """Order the members so that leadership moves once, not at every step."""
+        first = roles.leader(self.members.statuses(_ASK_S))
+        return sorted(self.member_names, key=lambda name: (name == first, name))
+
+    def _exchange(self, name: str, binary: Binary | None, deadline_ns: int) -> str:
+        """Stop a member and start it again, with another binary if one is given."""
+        began_ns = self.clock.now_ns()
+        before = self._binaries[name]
+        committed = max((s.raft_index for s in self.members.statuses(_ASK_S).values()), default=0)
+        lab = self._running.lab
+        lab.stop(name, PROCESS, grace_s=_STOP_GRACE_S)
+        self._binaries[name] = binary or before
+        lab.start(name, self._process(name))
+        self._wait_until_back(name, committed, deadline_ns)
+        took_s = (self.clock.now_ns() - began_ns) / NS
+        done = f"{before.version} replaced by {binary.version}" if binary else "restarted"
+        return f"{name}: {done}, serving and caught up after {took_s:.1f} s"
+
+    def _wait_until_back(self, name: str, committed: int, deadline_ns: int) -> None:
+        why = "not asked yet"
+        while self.clock.now_ns() < deadline_ns:
+            state = self._state(name)
+            if state is not None and state.exit_code is not None:
+                raise StackError(f"{name}: etcd ended with {state.exit_code} after its restart\n{self._tail(name)}")
+            why = self._not_back(name, committed)
+            if not why:
+                return
+            self._pause()
+        raise StackError(f"{name}: not back in time: {why}\n{self._tail(name)}")
+
+    def _not_back(self, name: str, committed: int) -> str:
+        """Return what is missing until a member serves: applied what was committed, and linearizable reads."""
+        ask = partial(self.members.ask_one, name, timeout_s=_ASK_S)
+        try:
+            status = ask(lambda client: client.status())
+            if status.applied_index < committed:
+                return f"applied {status.applied_index} of {committed}"
+            ask(lambda client: client.get("chaosgate/ready"))
+        except EtcdError as error:
+            return str(error)
+        return ""

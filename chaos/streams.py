@@ -1,0 +1,212 @@
+"""The files of a recording: their columns, and how they are read when they were cut short.
+
+samples/<generator>.arrow  +  <generator>.closed.json      ended cleanly: counts must agree
+samples/<generator>.arrow                                  cut short: read up to the torn batch
+samples/final*.arrow                                       reads after the drain, kept apart
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from chaos.errors import RecordingError
+from chaos.model import Event, EventKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+NEVER_NS = int(np.iinfo(np.int64).max)  # stands for a null time in numpy columns
+END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # Arrow columnar format, IPC streaming format
+
+_WORD = pa.dictionary(pa.int32(), pa.string())
+SAMPLES = pa.schema(
+    [
+        ("intended_ns", pa.int64()),
+        ("call_ns", pa.int64()),
+        ("return_ns", pa.int64()),
+        ("client", pa.int32()),
+        ("endpoint", _WORD),
+        ("op", _WORD),
+        ("consistency", _WORD),
+        ("key", pa.string()),
+        ("value", pa.string()),
+        ("expect", pa.string()),
+        ("swapped", pa.bool_()),
+        ("revision", pa.int64()),
+        ("outcome", pa.int8()),
+        ("error", _WORD),
+    ]
+)
+ALL_SAMPLES = SAMPLES.append(pa.field("generator", _WORD))
+READINGS = pa.schema(
+    [
+        ("name", pa.string()),
+        ("node", pa.string()),
+        ("at_ns", pa.int64()),
+        ("value", pa.float64()),
+        ("why", pa.string()),
+        ("text", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratorEnd:
+    """What a generator that closed cleanly said of itself."""
+
+    samples: int
+    dropped: int = 0
+    intended: int = 0
+    last_flushed_ns: int = 0
+    final_reads_complete: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What lies behind a recording: read once, or handed over by a test."""
+
+    samples: pa.Table
+    final: pa.Table | None = None
+    ends: Mapping[str, GeneratorEnd | None] = field(default_factory=dict)  # None: cut short
+    notes: tuple[str, ...] = ()  # what was torn
+
+
+def as_numpy(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    """Return a column as an array: null int64 as NEVER_NS, other nulls as None in an object array."""
+    if pa.types.is_integer(column.type):
+        values: np.ndarray[Any, Any] = column.fill_null(NEVER_NS).to_numpy() if column.null_count else column.to_numpy()
+        return values
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string())
+    plain_values: np.ndarray[Any, Any] = column.to_numpy()
+    return plain_values
+
+
+def read_stream(path: Path) -> tuple[pa.Table | None, str]:
+    """Read an Arrow IPC stream as far as it is whole.
+
+    Returns its table (None: not even its schema is there) and what was torn ("": nothing).
+    """
+    if not path.exists():
+        return None, f"{path.name} is missing"
+    try:
+        reader = pa.ipc.open_stream(pa.BufferReader(path.read_bytes()))
+    except (pa.ArrowInvalid, OSError):
+        return None, f"{path.name} was torn before its first batch"
+    batches: list[pa.RecordBatch] = []
+    torn = ""
+    while True:
+        try:
+            batches.append(reader.read_next_batch())
+        except StopIteration:
+            break
+        except (pa.ArrowInvalid, OSError):
+            torn = f"{path.name} was torn after batch {len(batches)}"
+            break
+    return pa.Table.from_batches(batches, schema=reader.schema), torn
+
+
+def read_facts(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Read run.json: its facts, and what is wrong with it."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}, ("run.json is missing",)
+    except ValueError:
+        return {}, ("run.json is not JSON",)
+    return (facts, ()) if isinstance(facts, dict) else ({}, ("run.json is not an object",))
+
+
+def read_events(path: Path) -> tuple[tuple[Event, ...], tuple[str, ...]]:
+    """Read events.jsonl: what can be read, and which lines can't."""
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    events: list[Event] = []
+    bad: list[int] = []
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            data = json.loads(line)
+            events.append(Event(**{**data, "kind": EventKind(data["kind"])}))
+        except (ValueError, TypeError, KeyError):
+            bad.append(number)
+    if lines and lines[-1] and (not bad or bad[-1] != len(lines)):
+        bad.append(len(lines))  # whole JSON without its newline: cut there all the same
+    return tuple(events), tuple(f"events.jsonl:{number}: torn or not an event" for number in bad)
+
+
+def read_samples(folder: Path) -> Parts:
+    """Read every stream of a recording's samples/ folder; RecordingError if one has other columns."""
+    tables: list[pa.Table] = []
+    finals: list[pa.Table] = []
+    notes: list[str] = []
+    ends: dict[str, GeneratorEnd | None] = {}
+    for path in sorted(folder.glob("*.arrow")):
+        table, torn = read_stream(path)
+        final = path.stem.startswith("final")
+        end = _read_end(path.with_name(f"{path.stem}.closed.json"))
+        if torn:
+            notes.append(f"samples/{torn}")
+        if table is not None:
+            (finals if final else tables).append(_named(table, path.stem))
+        if not final:
+            ends[path.stem] = end
+            rows = 0 if table is None else table.num_rows
+            if end is not None and end.samples != rows:
+                notes.append(f"samples/{path.name} has {rows} samples, its writer counted {end.samples}")
+    whole = [note for note in notes if "final" in note]
+    return Parts(
+        samples=_joined(tables),
+        final=_joined(finals) if finals and not whole else None,
+        ends=ends,
+        notes=tuple(notes),
+    )
+
+
+def _read_end(path: Path) -> GeneratorEnd | None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return GeneratorEnd(**{name: data[name] for name in GeneratorEnd.__slots__ if name in data})
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _named(table: pa.Table, generator: str) -> pa.Table:
+    """Bring a generator's table to the columns and types of ALL_SAMPLES."""
+    missing = [name for name in SAMPLES.names if name not in table.column_names]
+    if missing:
+        raise RecordingError(
+            f"samples/{generator}.arrow lacks the columns {', '.join(missing)}; it is of another version"
+        )
+    name = pa.DictionaryArray.from_arrays(np.zeros(table.num_rows, np.int32), pa.array([generator]))
+    return table.select(SAMPLES.names).cast(SAMPLES).append_column(ALL_SAMPLES.field("generator"), name)
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables).unify_dictionaries() if tables else ALL_SAMPLES.empty_table()
+
+
+def table_of(rows: pa.Table | Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return rows as a table; what they leave out is null, or "" where a recording never has null."""
+    if isinstance(rows, pa.Table):
+        return rows if "generator" in rows.column_names else _named(rows, "kv-0")
+    usual: dict[str, Any] = dict.fromkeys(ALL_SAMPLES.names)
+    usual |= {"client": 0, "endpoint": "", "op": "get", "consistency": "", "key": "", "outcome": 0, "error": ""}
+    usual["generator"] = "kv-0"
+    whole = [{**usual, "intended_ns": row.get("call_ns"), **row} for row in rows]
+    columns = {name: [row[name] for row in whole] for name in ALL_SAMPLES.names}
+    arrays = [pa.array(columns[f.name], pa.string() if f.type == _WORD else f.type) for f in ALL_SAMPLES]
+    return pa.table(dict(zip(ALL_SAMPLES.names, arrays, strict=True))).cast(ALL_SAMPLES)
+
+
+def last_return_ns(samples: pa.Table, generator: str) -> int:
+    """When the newest recorded operation returned: one that returned later may have been lost with the last batch."""
+    own = as_numpy(samples["generator"]) == generator
+    returned = as_numpy(samples["return_ns"])[own]
+    return int(max(returned[returned != NEVER_NS], default=0))

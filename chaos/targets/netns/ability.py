@@ -1,0 +1,38 @@
+"""What the embedded lab can do on this machine, asked without making one; the lab itself is asked again later."""
+
+from __future__ import annotations
+
+import functools
+
+from chaos.agent.shaper import probe
+from chaos.errors import CapabilityError
+from chaos.model import Action, Cut, Freeze, Power, Shape, Signal, StackAction
+from chaos.targets.netns import cgroups
+
+
+@functools.cache
+def _shapers() -> dict[str, str]:
+    return dict(probe())
+
+
+def shaper() -> str:
+    """Return the first usable shaper backend; "" if there is none."""
+    return next((name for name, why_not in _shapers().items() if not why_not), "")
+
+
+def backend(action: Action) -> str:
+    """Return the mechanism that would carry out `action`; CapabilityError naming what is missing."""
+    if isinstance(action, StackAction):
+        return "the stack's own operation"
+    if isinstance(action, Signal):
+        return f"SIG{action.signal}"
+    if isinstance(action, Freeze):
+        return "cgroup.freeze" if cgroups.parents().freeze else "SIGSTOP"
+    if isinstance(action, Power):
+        return "node init"
+    assert isinstance(action, Shape | Cut)
+    found = shaper()
+    if not found:
+        why = "; ".join(f"{name}: {text}" for name, text in _shapers().items())
+        raise CapabilityError(f"{action.kind}: no shaper works here ({why}); `chaosgate doctor` says what would do")
+    return "nft" if isinstance(action, Cut) and found != "tap" else found

@@ -1,0 +1,281 @@
+"""One step in force: applied together, measured, watched, healed, and the heal measured too.
+
+    begin ─▶ inject ─▶ confirm ─▶ watch, once a second … ─▶ heal asked ─▶ undone ─▶ measured gone ─▶ future
+    (all of the step together)     └───── every word of it is an Evidence in `events` ─────┘
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from queue import Queue
+from typing import TYPE_CHECKING, Any
+
+from chaos import fidelity
+from chaos.clock import NS
+from chaos.errors import AgentError, DirtyError, HarnessError
+from chaos.fidelity import Flow
+from chaos.model import Aimed, Evidence, Freeze, Measurement, Power, Proof, Signal
+from chaos.targets.netns import signs
+from chaos.targets.netns.probing import Plan, flows_of, read_flows, watch_flows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from chaos.targets.netns.target import NetnsTarget
+
+WATCH_S = 1.0
+WATCH_ROUNDS = 5  # the last so many low-rate rounds are judged together
+LOOK_APART_S = 0.25  # between two looks at the CPU time of what should stand still
+SETTLE_S = 4.0  # an effect that is not there by then is a mismatch
+GONE_S = 15.0  # an effect that is still there so long after its undo makes the target dirty
+REPLY_S = 30.0
+_WORST_FIRST = (Proof.MISMATCH, Proof.INCONCLUSIVE, Proof.CONFIRMED)
+
+
+@dataclass(slots=True, kw_only=True)
+class Part:
+    """One action of the step: its name at the agent, and what the agent remembered for its undo."""
+
+    name: str
+    aimed: Aimed
+    undo: Mapping[str, Any]
+    applied_ns: int
+
+    @property
+    def kind(self) -> str:
+        """The action's kind."""
+        return self.aimed.action.kind
+
+
+class NetnsInjection:
+    """A step in force on a lab. Thread-safe; `heal` may be called from anywhere, any number of times."""
+
+    def __init__(self, target: NetnsTarget, name: str, aimed: Sequence[Aimed], plan: Plan) -> None:
+        self.events: Queue[Evidence] = Queue()
+        self.name = name
+        self.aimed = tuple(aimed)
+        self._target, self._plan = target, plan
+        self._parts: list[Part] = []
+        self._healing = threading.Event()
+        self._watched = threading.Event()  # the measuring thread is done
+        self._healed: Future[Evidence] | None = None
+        self._lock = threading.Lock()
+        self._rounds: dict[str, deque[Flow]] = {}
+        self._misfortune: str = ""
+
+    # ------------------------------------------------------------ into force
+
+    def begin(self, deadline_s: float) -> None:
+        """Ask for all actions at once; AgentError if one is refused, and then none stays."""
+        wanted = [(f"{self.name}.{i}", one) for i, one in enumerate(self.aimed)]
+        asked = [
+            (name, one, self._target.send_inject(name=name, aimed=one, deadline_s=deadline_s)) for name, one in wanted
+        ]
+        refused = []
+        for name, one, future in asked:
+            try:
+                answer = self._target.client.wait("inject", future, REPLY_S)
+                part = Part(name=name, aimed=one, undo=answer["undo"], applied_ns=answer["applied_ns"])
+                self._parts.append(part)
+            except AgentError as error:
+                refused.append(str(error))
+        if refused:
+            self._take_back([name for name, _ in wanted])
+            raise AgentError("; ".join(refused))
+        for part in self._parts:
+            self._say(part, "inject", (), Proof.INCONCLUSIVE, "in force, not yet measured", part.applied_ns)
+        threading.Thread(target=self._measure, name=f"measure-{self.name}", daemon=True).start()
+
+    def _take_back(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._target.client.ask("heal", REPLY_S, name=name)
+
+    # ------------------------------------------------------------ measured
+
+    def _measure(self) -> None:
+        try:
+            self._confirm()
+            while not self._healing.wait(WATCH_S):
+                self._watch()
+        except HarnessError as error:
+            self.alarm(str(error))
+        finally:
+            self._watched.set()
+
+    def _confirm(self) -> None:
+        pcap = self._target.evidence_file(f"{self.name}-confirm.pcap")
+        flows, tail_s = flows_of(self._plan)
+        got = self._flows(flows, tail_s, pcap)
+        paths = self._plan.judge(self._target.bare, got)
+        for part in self._parts:
+            effective_ns, found = self._signs_now(part)
+            mine = [*found, *paths.of(part.aimed.subject)]
+            proof = fidelity.proof(mine)
+            detail = self._misfortune or _sentence(proof, mine)
+            self._say(part, "confirm", mine, proof, detail, effective_ns or part.applied_ns, (pcap.name,))
+
+    def _watch(self) -> None:
+        flows, tail_s = watch_flows(self._plan)
+        for flow in self._flows(flows, tail_s).values():
+            self._rounds.setdefault(flow.path, deque(maxlen=WATCH_ROUNDS)).append(flow)
+        if self._healing.is_set():
+            return
+        got = {(r[0].source, r[0].sink): fidelity.together(r) for r in self._rounds.values()}
+        paths = self._plan.judge(self._target.bare, got)
+        for part in self._parts:
+            _, found = self._signs_now(part, patience_s=0.0)
+            mine = fidelity.undoubted([*found, *paths.of(part.aimed.subject)])
+            if self._healing.is_set():
+                return
+            proof = fidelity.proof(mine)
+            self._say(part, "watch", mine, proof, _sentence(proof, mine))
+
+    def _flows(self, flows: Sequence[Mapping[str, Any]], tail_s: float, pcap: Any = None) -> dict[Any, Flow]:
+        if not flows:
+            return {}
+        more = {"pcap": str(pcap)} if pcap else {}
+        seconds = max(flow["packets"] / flow["per_s"] for flow in flows) + tail_s
+        answer = self._target.client.ask("measure", seconds + REPLY_S, flows=list(flows), tail_s=tail_s, **more)
+        return read_flows(answer)
+
+    def _signs_now(self, part: Part, patience_s: float = SETTLE_S) -> tuple[int | None, tuple[Measurement, ...]]:
+        """Look twice, and go on looking until the signs are as asked or patience ends."""
+        until = time.monotonic() + patience_s
+        while True:
+            first = self._look(part)
+            if isinstance(part.aimed.action, Signal | Freeze):
+                self._healing.wait(LOOK_APART_S)
+            second = self._look(part)
+            found = signs.in_force(part.aimed.action, part.undo, first, second, self._ports(part))
+            if fidelity.proof(found) is Proof.CONFIRMED or time.monotonic() > until or self._healing.is_set():
+                return signs.ended_ns(second), found
+            self._healing.wait(0.1)
+
+    def _look(self, part: Part) -> dict[str, Any]:
+        return self._target.client.ask("observe", REPLY_S, kind=part.kind, undo=part.undo)
+
+    def _ports(self, part: Part) -> list[Mapping[str, Any]]:
+        ports = list(part.undo.get("ports", ()))[:2]
+        source = self._target.neighbour(part.aimed.subject)
+        if not ports or source is None or isinstance(part.aimed.action, Power):
+            return []
+        sink = part.aimed.subject
+        answer = self._target.client.ask("ports", REPLY_S, source=source, sink=sink, ports=ports)
+        return list(answer["ports"])
+
+    # ------------------------------------------------------------ bad news
+
+    def undone(self, event: Mapping[str, Any]) -> None:
+        """The agent undid an action by itself: say so."""
+        for part in self._parts:
+            if part.name == event["name"] and not self._healing.is_set():
+                why = f"the agent undid it by itself: {event['why']}"
+                self._say(part, "watch", (fidelity.check("in force", holds=False, why=why),), Proof.MISMATCH, why)
+
+    def alarm(self, why: str) -> None:
+        """Something that holds the fault, or measures it, is gone."""
+        if self._healing.is_set():
+            return
+        self._misfortune = why
+        for part in self._parts:
+            self._say(part, "watch", (fidelity.check("in force", holds=None, why=why),), Proof.MISMATCH, why)
+
+    # ------------------------------------------------------------ healed
+
+    def heal(self) -> Future[Evidence]:
+        """Undo it; returns at once, always the same future. It raises DirtyError if the effect stays."""
+        with self._lock:
+            if self._healed is None:
+                self._healed = Future()
+                self._healing.set()
+                threading.Thread(target=self._heal, args=(self._healed,), name=f"heal-{self.name}").start()
+            return self._healed
+
+    def _heal(self, future: Future[Evidence]) -> None:
+        try:
+            self._target.revive_agent()
+            undone_ns = self._undo()
+            self._watched.wait(REPLY_S)
+            future.set_result(self._prove_gone(undone_ns))
+        except Exception as error:  # noqa: BLE001 - the future carries it: a heal that failed makes the target dirty
+            future.set_exception(error if isinstance(error, DirtyError) else DirtyError(f"{self.name}: {error}"))
+        finally:
+            self._target.leave(self)
+
+    def _undo(self) -> int:
+        asked = [self._target.client.send("heal", name=part.name) for part in self._parts]
+        return max(self._target.client.wait("heal", one, REPLY_S)["undone_ns"] for one in asked)
+
+    def _prove_gone(self, undone_ns: int) -> Evidence:
+        until = time.monotonic() + GONE_S
+        while True:
+            began_ns = time.monotonic_ns()
+            found = self._gone_now()
+            if all(fidelity.proof(mine) is Proof.CONFIRMED for _, mine in found) or time.monotonic() > until:
+                break
+            undone_ns = began_ns  # it was not gone then: it is gone since a later moment
+            time.sleep(0.2)
+        told = [self._say_healed(part, seen, mine, undone_ns) for (part, seen), mine in found]
+        worst = min(told, key=lambda one: _WORST_FIRST.index(one.proof))
+        if worst.proof is Proof.MISMATCH:
+            raise DirtyError(f"{worst.subject}: {worst.action}: still there {GONE_S:.0f} s after its undo: {worst.detail}")
+        return replace(worst, subject=", ".join(one.subject for one in told))
+
+    def _gone_now(self) -> list[tuple[tuple[Part, Mapping[str, Any]], list[Measurement]]]:
+        flows, tail_s = flows_of(self._plan, healed=True)
+        paths = self._plan.judge_gone(self._target.bare, self._flows(flows, tail_s))
+        restored = self._target.restored(self)
+        found = []
+        for part in self._parts:
+            seen = self._look(part)
+            mine = [*signs.gone(part.aimed.action, part.undo, seen), *paths.of(part.aimed.subject), *restored]
+            found.append(((part, seen), mine))
+        return found
+
+    def _say_healed(
+        self, part: Part, seen: Mapping[str, Any], mine: Sequence[Measurement], undone_ns: int
+    ) -> Evidence:
+        proof = fidelity.proof(mine)
+        effective_ns, detail = undone_ns, _sentence(proof, mine)
+        action = part.aimed.action
+        if isinstance(action, Power) or (isinstance(action, Signal) and action.signal == "KILL"):
+            effective_ns = signs.started_ns(part.undo, seen) or undone_ns
+            detail += f"; down for {(effective_ns - part.applied_ns) / NS:.3f} s"
+        return self._say(part, "heal", mine, proof, detail, effective_ns)
+
+    def _say(
+        self,
+        part: Part,
+        phase: str,
+        measurements: Sequence[Measurement],
+        proof: Proof,
+        detail: str,
+        effective_ns: int | None = None,
+        files: tuple[str, ...] = (),
+    ) -> Evidence:
+        evidence = Evidence(
+            at_ns=time.monotonic_ns(),
+            phase=phase,
+            subject=part.aimed.subject,
+            action=part.kind,
+            proof=proof,
+            detail=detail,
+            measurements=tuple(measurements),
+            effective_ns=effective_ns,
+            files=files,
+        )
+        self.events.put(evidence)
+        return evidence
+
+
+def _sentence(proof: Proof, measurements: Sequence[Measurement]) -> str:
+    """Say what was found: the first measurement that stands in the way, or how many agree."""
+    for one in measurements:
+        if one.proof is proof and proof is not Proof.CONFIRMED:
+            got = "nothing" if one.got is None else f"{one.got:.4g}{one.unit}"
+            return f"{one.name} ({one.path}): asked {one.asked:.4g}{one.unit}, got {got}; {one.why}"
+    return f"{len(measurements)} measurements as they should be" if measurements else "nothing could be measured"

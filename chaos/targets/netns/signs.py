@@ -1,0 +1,138 @@
+"""What processes, ports and links say of a fault that is not about packets. Pure.
+
+    kill    ended by signal 9, port refused            healed: runs again, a new start
+    stop    state T, no CPU time, port silent          healed: runs on, the same start
+    freeze  cgroup frozen or state T, port silent      healed: the same
+    power   port down, no carrier, init gone           healed: all of it back, processes started again
+
+`undo` is what the agent remembered before the fault, `first` and `second` two looks (chaos/agent/actions), and
+`ports` the connections tried in between.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chaos.fidelity import check
+from chaos.model import Freeze, Power, Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from chaos.model import Measurement, NodeAction
+
+    Look = Mapping[str, Any]
+
+STOPPED = ("T", "t")
+
+
+def in_force(
+    action: NodeAction, undo: Look, first: Look, second: Look, ports: Sequence[Look]
+) -> tuple[Measurement, ...]:
+    """Judge whether the fault is there now."""
+    if isinstance(action, Power):
+        return _without_power(undo, second)
+    if isinstance(action, Signal) and action.signal == "KILL":
+        return *_ended(undo, second), *_ports(ports, ("refused",), "refuses connections")
+    if isinstance(action, Signal | Freeze):
+        return *_halted(undo, first, second), *_ports(ports, ("accepted", "no connection"), "does not answer")
+    return _shaper(second)
+
+
+def gone(action: NodeAction, undo: Look, second: Look) -> tuple[Measurement, ...]:
+    """Judge whether the node is as it was before the fault."""
+    if isinstance(action, Power):
+        up = bool(second["node_up"] and second["port_up"] and second["carrier"])
+        powered = check(f"power of {undo['subject']}", holds=up, why="" if up else _power_text(second))
+        return powered, *_running(undo, second, started_again=True)
+    if isinstance(action, Signal | Freeze):
+        killed = isinstance(action, Signal) and action.signal == "KILL"
+        return _running(undo, second, started_again=killed)
+    return ()
+
+
+def ended_ns(second: Look) -> int | None:
+    """Return when the last process of a look ended; None if none has."""
+    return max((p["ended_ns"] for p in second.get("processes", ()) if p["ended_ns"]), default=None)
+
+
+def started_ns(undo: Look, second: Look) -> int | None:
+    """Return when the last of the processes that the fault hit was started again."""
+    hit = {p["name"] for p in undo["processes"]}
+    return max((p["started_ns"] for p in second["processes"] if p["name"] in hit), default=None)
+
+
+def _shaper(second: Look) -> tuple[Measurement, ...]:
+    if not second["shaper"].get("alive"):
+        return (check("shaper", holds=False, why="the shaper is dead: the kernel's own path is back"),)
+    held = bool(second["held"])
+    return (check("shaper", holds=held, why="" if held else "the shaper holds no rule of this action"),)
+
+
+def _ended(undo: Look, second: Look) -> list[Measurement]:
+    rows = {p["name"]: p for p in second["processes"]}
+    return [_ended_by_kill(p, rows.get(p["name"])) for p in undo["processes"]]
+
+
+def _ended_by_kill(before: Look, now: Look | None) -> Measurement:
+    name = f"{before['name']} ended by SIGKILL"
+    if now is None:
+        return check(name, holds=None, why="the node's init does not list it any more")
+    if now["exit_code"] is None:
+        return check(name, holds=False, why=f"it runs, pid {now['pid']}, start {now['starts']}")
+    return check(name, holds=now["exit_code"] == -9, why="" if now["exit_code"] == -9 else f"exit {now['exit_code']}")
+
+
+def _halted(undo: Look, first: Look, second: Look) -> list[Measurement]:
+    before = {p["name"]: p for p in first["processes"]}
+    now = {p["name"]: p for p in second["processes"]}
+    frozen = bool(second.get("frozen"))
+    return [_halted_one(p, before.get(p["name"]), now.get(p["name"]), frozen=frozen) for p in undo["processes"]]
+
+
+def _halted_one(process: Look, before: Look | None, now: Look | None, *, frozen: bool) -> Measurement:
+    name = f"{process['name']} stands still"
+    if before is None or now is None or before["stat"] is None or now["stat"] is None:
+        return check(name, holds=False, why="it is gone")
+    state, used_ns = now["stat"]["state"], now["stat"]["cpu_ns"] - before["stat"]["cpu_ns"]
+    if state not in STOPPED and not frozen:
+        return check(name, holds=False, why=f"its state is {state}, and no freezer holds it")
+    return check(name, holds=used_ns == 0, why=f"it used {used_ns / 1e6:.0f} ms of CPU time" if used_ns else "")
+
+
+def _running(undo: Look, second: Look, *, started_again: bool) -> tuple[Measurement, ...]:
+    now = {p["name"]: p for p in second["processes"]}
+    return tuple(_running_one(p, now.get(p["name"]), started_again=started_again) for p in undo["processes"])
+
+
+def _running_one(before: Look, now: Look | None, *, started_again: bool) -> Measurement:
+    name = f"{before['name']} runs{' again' if started_again else ' on'}"
+    if now is None or now["stat"] is None or now.get("exit_code") is not None:
+        return check(name, holds=False, why="it does not run")
+    if now["stat"]["state"] in STOPPED:
+        return check(name, holds=False, why="it is still stopped")
+    same = now["starts"] == before["starts"]
+    if same == started_again:
+        why = "it was not started again" if started_again else "it was started anew, not let go on"
+        return check(name, holds=False, why=why)
+    return check(name, holds=True)
+
+
+def _without_power(undo: Look, second: Look) -> tuple[Measurement, ...]:
+    left = [p["name"] for p in second["processes"] if p["stat"] is not None] if not second["node_up"] else ["its init"]
+    dark = not second["port_up"] and not second["carrier"]
+    return (
+        check(f"link of {undo['subject']} without carrier", holds=dark, why="" if dark else _power_text(second)),
+        check(f"nothing runs on {undo['subject']}", holds=not left, why=f"still there: {', '.join(left)}" if left else ""),
+    )
+
+
+def _power_text(second: Look) -> str:
+    return f"node up: {second['node_up']}, port up: {second['port_up']}, carrier: {second['carrier']}"
+
+
+def _ports(ports: Sequence[Look], wanted: tuple[str, ...], text: str) -> list[Measurement]:
+    return [
+        check(f"port {p['port']} {text}", holds=p["outcome"] in wanted, why="" if p["outcome"] in wanted else p["outcome"])
+        for p in ports
+    ]

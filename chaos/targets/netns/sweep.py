@@ -1,0 +1,119 @@
+"""Who owns a lab's folder, and how what a killed owner left is removed.
+
+    <base>/<id>/owner.lock   flock: held by the controller and the lab's init, as long as either lives
+                groups.json  the cgroups it was about to make, written before they were made
+
+A lock that nobody holds has no owner: the folder and its cgroups go. Age proves nothing, and is never asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chaos.targets.netns import cgroups
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LOCK = "owner.lock"
+GROUPS = "groups.json"
+_ID = re.compile(r"cg[0-9a-f]{8}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owned:
+    """A folder that is ours for as long as `lock`, an open descriptor, is held somewhere."""
+
+    id: str
+    folder: Path
+    lock: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What `sweep` removed, by lab id, and what it had to leave, with the reason."""
+
+    labs: tuple[str, ...] = ()
+    groups: tuple[Path, ...] = ()
+    failed: tuple[str, ...] = ()
+
+
+def claim(base: Path) -> Owned:
+    """Make a folder of a new id below `base`, and lock it."""
+    base.mkdir(parents=True, exist_ok=True)
+    while True:
+        lab = f"cg{secrets.token_hex(4)}"
+        folder = base / lab
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            lock = _try_lock(folder)
+            if lock is not None:
+                return Owned(id=lab, folder=folder, lock=lock)
+
+
+def _try_lock(folder: Path) -> int | None:
+    """Lock a folder; None if another holds it or has just removed it."""
+    path = folder / LOCK
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(lock), path.stat()):
+            return lock
+    except OSError:
+        pass  # held, or removed meanwhile
+    os.close(lock)
+    return None
+
+
+def note_groups(folder: Path, tops: Iterable[Path]) -> None:
+    """Write down which cgroups are about to be made: a sweep has nothing else to go by."""
+    (folder / GROUPS).write_text(json.dumps([str(top) for top in tops]), encoding="utf-8")
+
+
+def clear(folder: Path) -> tuple[Path, ...]:
+    """Remove a folder whose lock the caller holds, and its cgroups; return these. OSError if something would not go."""
+    noted = folder / GROUPS
+    tops: list[str] = []
+    with contextlib.suppress(FileNotFoundError, ValueError):  # killed before, or while, it was written
+        tops = json.loads(noted.read_text(encoding="utf-8"))
+    gone = cgroups.remove(Path(top) for top in tops if Path(top).name == f"chaosgate-{folder.name}")
+    shutil.rmtree(folder)
+    return gone
+
+
+def sweep(base: Path) -> Swept:
+    """Remove every lab below `base` that no living process owns."""
+    labs: list[str] = []
+    groups: list[Path] = []
+    failed: list[str] = []
+    for folder in sorted(base.iterdir()) if base.is_dir() else ():
+        if not _ID.fullmatch(folder.name) or not folder.is_dir():
+            continue
+        if not (folder / LOCK).exists():
+            with contextlib.suppress(OSError):  # not empty: no lab of ours looks so
+                folder.rmdir()
+                labs.append(folder.name)
+            continue
+        lock = _try_lock(folder)
+        if lock is None:
+            continue
+        try:
+            groups += clear(folder)
+            labs.append(folder.name)
+        except OSError as error:
+            failed.append(str(error))
+        finally:
+            os.close(lock)
+    return Swept(labs=tuple(labs), groups=tuple(groups), failed=tuple(failed))

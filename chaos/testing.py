@@ -1,0 +1,330 @@
+"""Recordings in a few lines, a clock that never sleeps, and what every gate must do: for tests, ours and strangers'.
+
+b = RecordingBuilder()
+b.traffic(8)                                    # steady, t = 0 … 8 s
+with b.fault("cut", "etcd1"):                   # asked, confirmed … healed, proved
+    b.traffic(4, unknown_share=0.2)
+b.traffic(10)
+recording = b.build()                           # complete: drained, final reads, versions read again
+
+check_gate(Latency(limit_s=0.4))                # says no where it must, raises nowhere
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chaos.clock import NS, ns
+from chaos.model import (
+    Event,
+    EventKind,
+    Evidence,
+    LoadStatus,
+    Outcome,
+    Proof,
+    Reading,
+    Signal,
+    Status,
+    Verdict,
+    to_json,
+)
+from chaos.recording import Recording
+from chaos.streams import GeneratorEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from chaos.model import Action
+    from chaos.ports import Gate
+
+NODES = ("etcd1", "etcd2", "etcd3")
+RUN_ID = "run"
+
+
+class FakeClock:
+    """A clock that goes only where it is told; `sleep_until` arrives at once."""
+
+    def __init__(self, now_ns: int = 1_000 * NS) -> None:
+        self._now_ns = now_ns
+        self._woken = False
+
+    def now_ns(self) -> int:
+        """Return the time last arrived at."""
+        return self._now_ns
+
+    def advance(self, by_s: float) -> None:
+        """Let time pass."""
+        self._now_ns += ns(by_s)
+
+    def sleep_until(self, at_ns: int) -> bool:
+        """Arrive at `at_ns`; False, and no time passes, once `wake` was called."""
+        if not self._woken:
+            self._now_ns = max(self._now_ns, at_ns)
+        return not self._woken
+
+    def wake(self) -> None:
+        """End all later sleeps early."""
+        self._woken = True
+
+
+class RecordingBuilder:
+    """Makes a recording step by step, time passing with `traffic`. Times are exact; chance is seeded."""
+
+    def __init__(self, *, rate_per_s: float = 200, version: str = "3.5.35", seed: int = 1, begin: bool = True) -> None:
+        self.clock = FakeClock()
+        self.rate_per_s = rate_per_s
+        self.version = version
+        self.events: list[Event] = []
+        self.samples: list[dict[str, Any]] = []
+        self.final: list[dict[str, Any]] = []
+        self.readings: list[Reading] = []
+        self.logs: dict[str, str] = {}
+        self.run: dict[str, Any] = {"load": {"rate_per_s": rate_per_s, "closed_loop": False}, "experiment": "made"}
+        self._rng = np.random.default_rng(seed)
+        self._counts = {"ok": 0, "failed": 0, "unknown": 0, "dropped": 0}
+        self._keys = 0
+        self._ended = False
+        if begin:
+            self.begin()
+
+    def begin(self) -> None:
+        """Set up, read the versions, ramp, and arrive at t = 0."""
+        self.event(EventKind.RUN, "begin")
+        self.phase("set-up")
+        self.versions("start")
+        for node in NODES:
+            self.process(node, "started")
+        self.phase("load")
+        self.phase("warm-up")
+        self.load()
+        self.phase("steady")
+
+    # ------------------------------------------------------------ events
+
+    def event(self, kind: EventKind, detail: str = "", **rest: Any) -> None:
+        """Add an event, now unless `at_ns` says otherwise."""
+        at_ns = rest.pop("at_ns", self.clock.now_ns())
+        self.events.append(Event(at_ns=at_ns, kind=kind, detail=detail, **rest))
+
+    def phase(self, name: str) -> None:
+        """Enter a phase."""
+        self.event(EventKind.PHASE, name)
+
+    def versions(self, when: str, *, version: str = "", sha256: str = "aa", nodes: Sequence[str] = NODES) -> None:
+        """Let each node say which version it is."""
+        for node in nodes:
+            data = {"version": version or self.version, "sha256": sha256, "asked": self.version, "when": when}
+            self.event(EventKind.VERSION, node=node, data=data)
+
+    def process(self, node: str, detail: str, *, starts: int = 1, exit_code: int | None = None, pid: int = 100) -> None:
+        """Let a process start or end now."""
+        data = {"node": node, "name": "etcd", "pid": pid + starts, "starts": starts, "exit_code": exit_code}
+        times = {"started_ns": self.clock.now_ns(), "ended_ns": None if exit_code is None else self.clock.now_ns()}
+        self.event(EventKind.PROCESS, detail, node=node, data=data | times)
+
+    def load(self, **rest: Any) -> None:
+        """Let the generator tell its counts."""
+        offered = rest.pop("offered_per_s", self.rate_per_s)
+        status = LoadStatus(at_ns=self.clock.now_ns(), running=True, offered_per_s=offered, **rest)
+        self.event(EventKind.LOAD, data=to_json(status) | self._counts)
+
+    def reading(self, name: str, node: str, value: float | None, **rest: Any) -> None:
+        """Add a probe's answer."""
+        self.readings.append(Reading(name=name, node=node, at_ns=self.clock.now_ns(), value=value, **rest))
+
+    def replicas(
+        self, number: int, hashes: Mapping[str, float | None], *, quiet: bool = False, revision: int = 0
+    ) -> None:
+        """Add one comparison of the replicas; a hash of None did not answer."""
+        said = {"round": number, "at_revision": revision or 1000 + number, "compact_revision": 1, "quiet": quiet}
+        for node, value in hashes.items():
+            self.reading("replica", node, value, why="" if value is not None else "timeout", text=json.dumps(said))
+
+    # ------------------------------------------------------------ faults
+
+    @contextmanager
+    def fault(
+        self,
+        step: str,
+        *victims: str,
+        occurrence: int = 0,
+        action: Action | None = None,
+        confirmed: Proof | None = Proof.CONFIRMED,
+        healed: Proof | None = Proof.CONFIRMED,
+    ) -> Iterator[None]:
+        """Inject now and heal at the block's end; None: no evidence at all."""
+        action = Signal() if action is None else action
+        place: dict[str, Any] = {"step": step, "occurrence": occurrence}
+        data = {"victims": list(victims), "candidates": list(NODES), "actions": [to_json(action)]}
+        told = {"action": action.kind, **place}
+        self.event(EventKind.INJECT, f"{action.kind} on {', '.join(victims)}", data=data, **place)
+        self._evidence(EventKind.CONFIRM, victims, confirmed, **told)
+        yield
+        self.event(EventKind.HEAL, "asked", **place)
+        self._evidence(EventKind.HEAL, victims, healed, **told)
+
+    def _evidence(self, kind: EventKind, victims: Sequence[str], proof: Proof | None, **told: Any) -> None:
+        for victim in victims:
+            if proof is not None:
+                self.evidence(kind, kind.value, victim, proof, **told)
+
+    def evidence(
+        self, kind: EventKind, phase: str, victim: str, proof: Proof, *, action: str = "signal", **place: Any
+    ) -> None:
+        """Add one piece of evidence, effective now."""
+        now = self.clock.now_ns()
+        told = Evidence(
+            at_ns=now,
+            phase=phase,
+            subject=victim,
+            action=action,
+            proof=proof,
+            detail=f"{phase}: {proof}",
+            effective_ns=now,
+        )
+        self.event(kind, told.detail, node=victim, data=to_json(told), **place)
+
+    # ------------------------------------------------------------ traffic
+
+    def traffic(
+        self,
+        for_s: float,
+        *,
+        rate_per_s: float | None = None,
+        latency_s: float = 0.005,
+        failed_share: float = 0.0,
+        unknown_share: float = 0.0,
+        dropped_share: float = 0.0,
+        **load: Any,
+    ) -> None:
+        """Let clients read for a while; `load` are further fields of the generator's statuses, one a second."""
+        rate = self.rate_per_s if rate_per_s is None else rate_per_s
+        end_ns = self.clock.now_ns() + ns(for_s)
+        while self.clock.now_ns() < end_ns:
+            span_s = min(1.0, (end_ns - self.clock.now_ns()) / NS)
+            self._second(span_s, rate, latency_s, (failed_share, unknown_share, dropped_share))
+            self.clock.advance(span_s)
+            self.load(**load)
+
+    def _second(self, span_s: float, rate: float, latency_s: float, shares: tuple[float, float, float]) -> None:
+        failed, unknown, dropped = np.cumsum(shares)
+        arrivals = round(span_s * rate)
+        for place, chance in enumerate(self._rng.random(arrivals)):
+            at_ns = self.clock.now_ns() + place * ns(span_s) // arrivals
+            if unknown <= chance < dropped:
+                self._counts["dropped"] += 1
+                continue
+            outcome = Outcome.FAILED if chance < failed else Outcome.UNKNOWN if chance < unknown else Outcome.OK
+            self.sample(outcome=outcome, call_ns=at_ns, return_ns=at_ns + ns(latency_s))
+
+    def sample(self, *, outcome: Outcome = Outcome.OK, **columns: Any) -> None:
+        """Add one operation, by default a read of an absent register that takes 1 ms from now."""
+        now = self.clock.now_ns()
+        usual = {"op": "get", "consistency": "linearizable", "key": f"{RUN_ID}/r/0", "endpoint": "etcd1:2379"}
+        times = {"call_ns": now, "return_ns": now + ns(0.001)}
+        row = {**usual, **times, **columns, "outcome": int(outcome)}
+        row["return_ns"] = None if outcome is Outcome.UNKNOWN else row["return_ns"]
+        self.samples.append(row)
+        self._counts[outcome.name.lower()] += 1
+
+    def put_once(
+        self, *, outcome: Outcome = Outcome.OK, read: str | None = "", revision: int | None = 7, look: bool = True
+    ) -> str:
+        """Put a write-once key and look at it after the drain; `read` "": what was put. Return the key."""
+        key, value = f"{RUN_ID}/o/{self._keys}", f"v{self._keys}"
+        self._keys += 1
+        self.sample(outcome=outcome, op="put", consistency="", key=key, value=value, revision=revision)
+        if look:
+            found = value if read == "" else read
+            self.final.append({"op": "get", "consistency": "linearizable", "key": key, "value": found, "call_ns": 0})
+        return key
+
+    # ------------------------------------------------------------ the end
+
+    def end(self, how: str = "complete") -> None:
+        """Drain, read again, tear down."""
+        self._ended = True
+        for phase in ("drain", "final reads"):
+            self.phase(phase)
+        self.versions("end")
+        self.phase("tear-down")
+        self.event(EventKind.RUN, how)
+
+    def build(self, *, complete: bool = True, final_complete: bool = True, end: bool = True) -> Recording:
+        """Return the recording; `complete` False: the generator was cut short and the harness died."""
+        if end and complete and not self._ended:
+            self.end()
+        closed = GeneratorEnd(
+            samples=len(self.samples), dropped=self._counts["dropped"], final_reads_complete=final_complete
+        )
+        return Recording.of(
+            events=self.events,
+            samples=self.samples,
+            readings=self.readings,
+            run=self.run,
+            complete=complete,
+            final=self.final,
+            ends={"kv-0": closed if complete else None},
+            logs=self.logs,
+        )
+
+
+# ---------------------------------------------------------------- what every gate must do
+
+
+def check_gate(gate: Gate) -> None:
+    """Assert what judge.py, the YAML reader and the report rely on; AssertionError says what is wrong.
+
+    A gate is a frozen dataclass; it says INCONCLUSIVE of a recording with nothing in it, never raises on one that was
+    cut short anywhere, gives the same answer twice, and puts only numbers into it that JSON knows.
+    """
+    name = type(gate).__name__
+    assert is_dataclass(gate), f"{name}: a gate is a dataclass whose fields are its YAML keys"
+    _assert_frozen(gate)
+    empty = gate.judge(Recording.of())
+    assert empty.status is Status.INCONCLUSIVE, (
+        f"{name} says {empty.status.name} of an empty recording: {empty.summary}"
+    )
+    for what, recording in _pieces().items():
+        verdict = _judged(gate, recording, what)
+        assert verdict.summary, f"{name}, {what}: a verdict needs a sentence"
+        json.dumps(to_json(verdict), allow_nan=False)
+        assert to_json(gate.judge(recording)) == to_json(verdict), f"{name}, {what}: a second look sees something else"
+
+
+def _assert_frozen(gate: Gate) -> None:
+    for field in fields(gate):  # type: ignore[arg-type]  # check_gate has asserted that it is a dataclass
+        try:
+            setattr(gate, field.name, getattr(gate, field.name))
+        except AttributeError:  # FrozenInstanceError is one
+            continue
+        raise AssertionError(f"{type(gate).__name__}.{field.name} can be set: make the dataclass frozen")
+
+
+def _judged(gate: Gate, recording: Recording, what: str) -> Verdict:
+    try:
+        return gate.judge(recording)
+    except Exception as error:
+        raise AssertionError(f"{type(gate).__name__} raises {error!r} on a recording: {what}") from error
+
+
+def _pieces() -> dict[str, Recording]:
+    """Return recordings that ended anywhere."""
+    builder = RecordingBuilder(rate_per_s=50)
+    made = {"ended before any traffic": builder.build(complete=False)}
+    builder.traffic(2)
+    builder.put_once()
+    made["ended in the steady window"] = builder.build(complete=False)
+    with builder.fault("kill", "etcd1"):
+        builder.traffic(0.5, unknown_share=1.0)
+        made["ended in a fault"] = builder.build(complete=False)
+    made["ended as the fault did"] = builder.build(complete=False)
+    builder.traffic(1)
+    made["ended in recovery"] = builder.build(complete=False)
+    made["complete"] = builder.build()
+    return made

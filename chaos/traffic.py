@@ -1,0 +1,89 @@
+"""The traffic of a run: calibrated once for equal loads of a set, started by the engine, recorded per generator.
+
+    calibrated share? ─▶ find the sustainable rate (seconds, once a set) ─▶ offer that share ─▶ Locust in a client node
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from chaos.errors import CapabilityError, HarnessError
+from chaos.model import to_json
+from chaos.ports import Reaches
+from workloads.calibrate import calibrate
+from workloads.driver import LocustGenerator, LocustWorkload
+
+if TYPE_CHECKING:
+    from chaos.model import Experiment, Load
+    from chaos.ports import Generator, Stack, Target
+    from chaos.recording import Recorder
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Remembers calibrations, so that a set of experiments pays for each kind of load once."""
+
+    _rates: dict[str, float] = field(default_factory=dict)
+
+    def source(self, experiment: Experiment, stack: Stack, target: Target, recorder: Recorder) -> TrafficOfRun:
+        """Return the traffic of one run. CapabilityError if the target has no place for a generator."""
+        clients = target.topology().with_role("client")
+        if not isinstance(target, Reaches) or not clients:
+            raise CapabilityError(f"target {target.name}: no client node that a load generator could run in")
+        workload = LocustWorkload(partial(target.spawn, clients[0].name))
+        return TrafficOfRun(experiment, stack, workload, recorder, self._rates)
+
+
+class TrafficOfRun:
+    """Implements engine.LoadSource."""
+
+    def __init__(
+        self, experiment: Experiment, stack: Stack, workload: LocustWorkload, recorder: Recorder, rates: dict[str, float]
+    ) -> None:
+        self._experiment, self._stack, self._workload, self._recorder = experiment, stack, workload, recorder
+        self._rates = rates
+        self._prepared: LocustGenerator | None = None
+
+    def prepare(self) -> str:
+        """Find the rate if a calibration was asked for, and start the generator's processes."""
+        load, said = self._offered()
+        self._recorder.run(load=to_json(load), load_said=said)
+        self._prepared = self._workload.prepare(
+            load, self._stack.endpoints(), self._recorder.folder, self._experiment.seed, self._recorder.folder.name
+        )
+        return said
+
+    def start(self, epoch_ns: int) -> Generator:
+        """Let the traffic begin."""
+        if self._prepared is None:
+            raise HarnessError("traffic.start before traffic.prepare")
+        self._prepared.go(epoch_ns)
+        return self._prepared
+
+    def close(self) -> None:
+        """End the generator's processes, whatever state they are in; idempotent."""
+        if self._prepared is not None:
+            self._prepared.kill()
+
+    def _offered(self) -> tuple[Load, str]:
+        load = self._experiment.load
+        if load.closed_loop:
+            return load, f"closed loop: {load.users} users as fast as they can"
+        if load.calibrated_share is None:
+            return load, f"offering {load.rate_per_s:,.0f}/s as the experiment says"
+        found = self._calibrated(load)
+        rate = found * load.calibrated_share
+        said = f"offering {rate:,.0f}/s: {load.calibrated_share:.0%} of the {found:,.0f}/s that a calibration found"
+        return replace(load, rate_per_s=rate), said
+
+    def _calibrated(self, load: Load) -> float:
+        key = json.dumps([to_json(self._experiment.stack), to_json(load)], sort_keys=True, default=str)
+        if key not in self._rates:
+            folder = self._recorder.folder / "calibration"
+            self._rates[key] = calibrate(
+                self._workload, load, self._stack.endpoints(), folder, seed=self._experiment.seed
+            ).rate_per_s
+        return self._rates[key]

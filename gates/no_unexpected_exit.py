@@ -1,0 +1,156 @@
+"""No process of the stack ended, restarted or cried out unless a fault or an operation explains it.
+
+kill, power on its node            explain an end by SIGKILL while they are in force
+an operation of the stack          explains an end by SIGTERM, or in peace, while it goes on
+partition, pause, latency, …       explain nothing: a sound process survives them
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from chaos.clock import NS
+from chaos.errors import ChaosgateError
+from chaos.model import Event, EventKind, Status, Verdict
+from gates.wording import at, inconclusive, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from chaos.recording import Recording
+    from chaos.windows import FaultSpan
+
+# Stack → the pure function text → suspicious lines (number, line, explained_by).
+LOG_READERS: Mapping[str, str] = {"etcd": "chaos.stacks.etcd.logs:suspicious_lines"}
+
+KILLED = frozenset({-9, 137})  # by SIGKILL, as waitpid(2) and as shells say it
+STOPPED = frozenset({0, -15, 143}) | KILLED  # in peace or by SIGTERM; SIGKILL after the grace
+SLACK_NS = NS  # between a start and the proof that it serves again
+SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoUnexpectedExit:
+    """Processes end and start only as faults and operations make them, and write nothing alarming."""
+
+    def judge(self, recording: Recording) -> Verdict:
+        """Judge process events and logs. An end by anything but a signal of ours is certain."""
+        events = [event for event in recording.events if event.kind is EventKind.PROCESS]
+        if not events:
+            return inconclusive("nothing is known of the stack's processes", n=0)
+        explain = _Explanations.of(recording)
+        ends = [event for event in _ends(events) if not explain.end(event)]
+        restarts = [event for event in _silent_restarts(events) if not explain.restart(event)]
+        lines = _suspicious(recording)
+        said = [_told(recording, event) for event in ends]
+        said += [f"{_name(e)} restarted before {at(recording, e.at_ns)}, its end was not seen" for e in restarts]
+        said += lines
+        numbers = {
+            "n": len({_name(e) for e in events}),
+            "ends": len(ends),
+            "restarts": len(restarts),
+            "lines": lines[:SHOWN],
+        }
+        if said:
+            certain = any(event.data.get("exit_code") not in STOPPED for event in ends)
+            return Verdict(status=Status.FAIL, summary=listed(said), numbers=numbers, certain=certain)
+        return Verdict(
+            status=Status.PASS, summary=f"{numbers['n']} processes ended and started only as faults and operations made them", numbers=numbers
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Explanations:
+    """What may end a process, and when."""
+
+    kills: Sequence[FaultSpan]
+    operations: Sequence[FaultSpan]
+    torn_down_ns: float
+
+    @classmethod
+    def of(cls, recording: Recording) -> _Explanations:
+        told = {(e.step, e.occurrence): e.data for e in recording.events if e.kind is EventKind.INJECT}
+        faults = recording.windows.faults
+        downs = (e.at_ns for e in recording.events if e.kind is EventKind.PHASE and e.detail == "tear-down")
+        return cls(
+            kills=[f for f in faults if any(map(_kills, told[f.step, f.occurrence].get("actions", ())))],
+            operations=[f for f in faults if "stack" in f.kinds],
+            torn_down_ns=next(downs, float("inf")),
+        )
+
+    def end(self, event: Event) -> bool:
+        code, ended_ns = event.data.get("exit_code"), _ended_ns(event)
+        if ended_ns >= self.torn_down_ns:
+            return True
+        if code in KILLED and any(event.node in f.victims and _in_force(f, ended_ns) for f in self.kills):
+            return True
+        return code in STOPPED and any(_in_force(f, ended_ns) for f in self.operations)
+
+    def restart(self, event: Event) -> bool:
+        started_ns = int(event.data.get("started_ns", event.at_ns))
+        kills = any(event.node in f.victims and _in_force(f, started_ns) for f in self.kills)
+        return kills or any(_in_force(f, started_ns) for f in self.operations)
+
+
+def _kills(action: Mapping[str, Any]) -> bool:
+    return action.get("kind") == "power" or (action.get("kind") == "signal" and action.get("signal") == "KILL")
+
+
+def _in_force(fault: FaultSpan, at_ns: int) -> bool:
+    return fault.asked_ns <= at_ns <= fault.end_ns + SLACK_NS
+
+
+def _ended_ns(event: Event) -> int:
+    return int(event.data.get("ended_ns") or event.at_ns)
+
+
+def _ends(events: Sequence[Event]) -> Iterator[Event]:
+    """Each end once, however often it was reported."""
+    seen = set()
+    for event in events:
+        key = (event.node, event.data.get("name"), event.data.get("pid"), event.data.get("starts"))
+        if event.detail == "ended" and key not in seen:
+            seen.add(key)
+            yield event
+
+
+def _silent_restarts(events: Sequence[Event]) -> Iterator[Event]:
+    """Find starts after the first whose end was not seen: it came and went between two looks."""
+    ends = {(e.node, e.data.get("name"), e.data.get("starts")) for e in events if e.detail == "ended"}
+    for event in sorted(events, key=lambda e: e.at_ns):
+        starts = int(event.data.get("starts", 1))
+        if event.detail == "started" and starts > 1 and (event.node, event.data.get("name"), starts - 1) not in ends:
+            yield event
+
+
+def _suspicious(recording: Recording) -> list[str]:
+    """Alarming lines; one that a fault may cause counts only where its node met none."""
+    module, _, function = LOG_READERS.get(_stack(recording), "").partition(":")
+    if not module or not recording.logs:
+        return []
+    suspicious_lines = getattr(import_module(module), function)
+    hit = tuple(f"{victim}-" for fault in recording.windows.faults for victim in fault.victims)
+    found = ((name, one) for name, text in recording.logs.items() for one in suspicious_lines(text))
+    return [
+        f"{name}:{one.number}: {one.line}" for name, one in found if not (one.explained_by and name.startswith(hit))
+    ]
+
+
+def _stack(recording: Recording) -> str:
+    try:
+        return str(recording.run.get("stack") or recording.experiment.stack.name)
+    except ChaosgateError:  # a recording without its experiment is judged by its processes alone
+        return ""
+
+
+def _name(event: Event) -> str:
+    name = event.data.get("name")
+    return f"{event.node}/{name}" if name else event.node
+
+
+def _told(recording: Recording, event: Event) -> str:
+    code = event.data.get("exit_code")
+    how = f"by signal {-code}" if isinstance(code, int) and code < 0 else f"with code {code}"
+    return f"{_name(event)} ended {how} at {at(recording, _ended_ns(event))}; no fault explains it"

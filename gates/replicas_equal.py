@@ -1,0 +1,147 @@
+"""Every replica holds the same: members' hashes at one revision agree, with traffic and, finally, without.
+
+    round 7, revision R:   etcd1 #a   etcd2 #a   etcd3 #b     ← differs; again in the next round: it lasts
+    quiet, equal indexes:  etcd1 #a   etcd2 #a   etcd3 #b     ← differs for good
+
+A hash covers the history from the last compaction to R (etcd's HashKV), so only members with one compaction are
+compared. One odd round can be a race with a compaction; two, or the quiet one, can't: etcd's own corruption check
+alarms on the same ground (https://etcd.io/docs/v3.5/op-guide/data_corruption/).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chaos.model import Status, Verdict
+from gates.wording import counted, inconclusive, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from chaos.model import Reading
+    from chaos.recording import Recording
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Round:
+    """One comparison: who answered with which hash, who did not answer and why."""
+
+    number: int
+    quiet: bool
+    revision: int
+    hashes: dict[str, float]
+    silent: dict[str, str]
+    comparable: bool  # every answer has the same revision and compaction
+
+    @property
+    def differs(self) -> bool:
+        return self.comparable and len(set(self.hashes.values())) > 1
+
+    @property
+    def odd(self) -> list[str]:
+        """The members that are not with the majority; all of them where there is none."""
+        value, votes = Counter(self.hashes.values()).most_common(1)[0]
+        if votes * 2 <= len(self.hashes):
+            return sorted(self.hashes)
+        return sorted(node for node, mine in self.hashes.items() if mine != value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicasEqual:
+    """All members hold the same data: no difference in `rounds` comparisons, none when traffic has stopped."""
+
+    rounds: int = 2
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ValueError("rounds: at least 1; write e.g. 2")
+
+    def judge(self, recording: Recording) -> Verdict:
+        """Judge the replica readings; a lasting difference is certain whatever else failed."""
+        if (found := self.watch(recording.readings)) is not None:
+            return found
+        rounds = _rounds(recording.readings)
+        quiet = [one for one in rounds if one.quiet]
+        numbers = {"n": len(rounds), "quiet": len(quiet), "odd_rounds": sum(one.differs for one in rounds)}
+        if not quiet:
+            return inconclusive("the replicas were never compared with traffic stopped", **numbers)
+        last = quiet[-1]
+        if last.silent:
+            return inconclusive(f"no answer to the final comparison: {_why(last.silent)}", **numbers)
+        if len(last.hashes) < 2 or not last.comparable:
+            why = (
+                "fewer than two members answered" if last.comparable else "the members' revisions or compactions differ"
+            )
+            return inconclusive(f"the final comparison compares nothing: {why}", **numbers)
+        summary = (
+            f"{len(last.hashes)} members hold the same at revision {last.revision:,}; {counted(len(rounds), 'comparison')} made"
+        )
+        if numbers["odd_rounds"]:
+            summary += f", {numbers['odd_rounds']} aside that did not last"
+        return Verdict(status=Status.PASS, summary=summary, numbers=numbers | {"revision": last.revision})
+
+    def watch(self, readings: Sequence[Reading]) -> Verdict | None:
+        """Return a certain FAIL as soon as a difference lasts, else None; cheap enough to ask while the run goes on."""
+        odd = [one for one in _rounds(readings) if one.differs]
+        if len(odd) < self.rounds and not any(one.quiet for one in odd):
+            return None
+        last = odd[-1]
+        bisect = [r for r in readings if r.name == "replica-bisect" and r.value is not None]
+        where = [f"{r.node} first differs at revision {r.value:,.0f}{f' ({r.text})' if r.text else ''}" for r in bisect]
+        when = "with traffic stopped" if last.quiet else f"in {len(odd)} comparisons"
+        summary = f"replicas differ {when}: {listed(last.odd)} at revision {last.revision:,}"
+        return Verdict(
+            status=Status.FAIL,
+            summary="; ".join([summary, *where[-1:]]),
+            numbers=_numbers(odd, bisect),
+            certain=True,
+        )
+
+
+def _numbers(odd: Sequence[_Round], bisect: Sequence[Reading]) -> dict[str, Any]:
+    last = odd[-1]
+    return {
+        "n": len(odd),
+        "members": last.odd,
+        "revision": last.revision,
+        "first_differing": {reading.node: reading.value for reading in bisect},
+        "hashes": {node: int(value) for node, value in last.hashes.items()},
+        "rounds": [one.number for one in odd],
+    }
+
+
+def _rounds(readings: Iterable[Reading]) -> list[_Round]:
+    """Group the replica readings, in the order taken; a reading that is not JSON belongs to no round."""
+    grouped: dict[tuple[int, bool], list[tuple[Reading, dict[str, Any]]]] = defaultdict(list)
+    for reading in readings:
+        if reading.name == "replica" and (said := _said(reading)) is not None:
+            grouped[said.get("round", 0), bool(said.get("quiet"))].append((reading, said))
+    return [_round(number, quiet, answers) for (number, quiet), answers in grouped.items()]
+
+
+def _said(reading: Reading) -> dict[str, Any] | None:
+    try:
+        said = json.loads(reading.text)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _round(number: int, quiet: bool, answers: Sequence[tuple[Reading, dict[str, Any]]]) -> _Round:
+    heard = [(reading, said) for reading, said in answers if reading.value is not None]
+    same = {(said.get("at_revision"), said.get("compact_revision")) for _, said in heard}
+    return _Round(
+        number=number,
+        quiet=quiet,
+        revision=max((int(said.get("at_revision") or 0) for _, said in answers), default=0),
+        hashes={reading.node: reading.value for reading, _ in heard if reading.value is not None},
+        silent={reading.node: reading.why for reading, _ in answers if reading.value is None},
+        comparable=len(same) <= 1,
+    )
+
+
+def _why(silent: dict[str, str]) -> str:
+    return listed([f"{node} ({why})" if why else node for node, why in sorted(silent.items())])

@@ -1,0 +1,65 @@
+"""Numbers as people read them, and the verdicts that every gate may need."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from chaos.clock import NS
+from chaos.model import Span, Status, Verdict
+
+if TYPE_CHECKING:
+    from chaos.recording import Recording
+
+_MISSING = {
+    Span.STEADY: "the load never reached its hold, or a fault came with it",
+    Span.FAULT: "no fault was in force",
+    Span.RECOVERY: "no fault was proved to have ended while there was traffic",
+    Span.RUN: "the load never reached its hold",
+}
+
+
+def seconds(value: float | None) -> str:
+    """Return a duration as "812 ms" or "12.3 s"; "never answered" for infinity, "unknown" for None."""
+    if value is None:
+        return "unknown"
+    if math.isinf(value):
+        return "never answered"
+    return f"{value:.3g} s" if abs(value) >= 1 else f"{value * 1000:.3g} ms"
+
+
+def finite(value: float) -> float | None:
+    """Return a number that JSON knows; None for infinity, which is "never"."""
+    return value if math.isfinite(value) else None
+
+
+def percent(share: float) -> str:
+    """Return a share as "0.5 %"."""
+    return f"{share * 100:.3g} %"
+
+
+def at(recording: Recording, at_ns: int) -> str:
+    """Return a moment as "t = 12.3 s", counted from the moment in which the load had reached its hold."""
+    run = recording.windows.run
+    return f"t = {(at_ns - run[0]) / NS:.1f} s" if run else f"{at_ns} ns"
+
+
+def inconclusive(summary: str, **numbers: Any) -> Verdict:
+    """Return "can't tell"."""
+    return Verdict(status=Status.INCONCLUSIVE, summary=summary, numbers=numbers)
+
+
+def no_window(during: Span) -> Verdict:
+    """Return the verdict on a window that the run does not have."""
+    return inconclusive(f"there is no {during} window: {_MISSING[during]}", n=0)
+
+
+def counted(n: int, noun: str) -> str:
+    """Return "1 fault", "2 faults"."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def listed(names: list[str], most: int = 3) -> str:
+    """Return "a, b, c and 4 more"."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -1,0 +1,138 @@
+"""What a killed owner left is removed; what a living one holds is not touched."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+import pytest
+
+from chaos.targets.netns import cgroups
+from chaos.targets.netns.cgroups import Groups, Mounts, Parents
+from chaos.targets.netns.sweep import LOCK, claim, clear, note_groups, sweep
+from tests.leftovers import await_true
+
+
+@pytest.fixture
+def dead(tmp_path):
+    """A lab's folder whose owner is gone."""
+    owned = claim(tmp_path)
+    os.close(owned.lock)
+    return owned
+
+
+def test_the_living_are_left_alone(tmp_path):
+    owned = claim(tmp_path)
+    assert sweep(tmp_path).labs == ()
+    assert owned.folder.is_dir()
+    os.close(owned.lock)
+    assert sweep(tmp_path).labs == (owned.id,)
+    assert not owned.folder.exists()
+
+
+def test_an_inherited_lock_keeps_a_lab_alive(tmp_path):
+    owned = claim(tmp_path)
+    inherited = os.dup(owned.lock)  # as a lab's init holds it
+    os.close(owned.lock)
+    assert sweep(tmp_path).labs == ()
+    os.close(inherited)
+    assert sweep(tmp_path).labs == (owned.id,)
+
+
+def test_what_does_not_look_like_a_lab_is_not_ours(tmp_path):
+    for name in ("data", "cg12", "cgzzzzzzzz", "xcg01234567"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / LOCK).touch()
+    (tmp_path / "cg01234567").touch()
+    (tmp_path / "cg89abcdef").mkdir()
+    (tmp_path / "cg89abcdef" / "precious").touch()
+    assert sweep(tmp_path).labs == ()
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_a_folder_whose_owner_died_before_the_lock_goes(tmp_path):
+    (tmp_path / "cg01234567").mkdir()
+    assert sweep(tmp_path).labs == ("cg01234567",)
+
+
+def test_a_base_that_is_not_there_has_no_labs(tmp_path):
+    assert sweep(tmp_path / "nowhere").labs == ()
+
+
+def test_a_note_that_was_cut_short_does_not_stop_a_sweep(tmp_path, dead):
+    (dead.folder / "groups.json").write_text('["/sys/fs/cg')
+    assert sweep(tmp_path).labs == (dead.id,)
+
+
+def test_only_cgroups_of_that_lab_are_removed(tmp_path, dead):
+    mine, other = tmp_path / f"chaosgate-{dead.id}", tmp_path / "chaosgate-cg00000000"
+    for top in (mine, other):
+        (top / "node").mkdir(parents=True)
+    note_groups(dead.folder, [mine, other])
+    assert sweep(tmp_path).groups == (mine,)
+    assert other.is_dir()
+
+
+def test_a_cgroup_that_would_not_go_is_named_and_its_folder_kept(tmp_path, dead, monkeypatch):
+    monkeypatch.setattr(cgroups, "_EMPTY_S", 0.05)
+    mine = tmp_path / f"chaosgate-{dead.id}"
+    mine.mkdir()
+    (mine / "file").touch()  # as a process would, it keeps rmdir from working
+    note_groups(dead.folder, [mine])
+    swept = sweep(tmp_path)
+    assert swept.labs == ()
+    assert "can't be removed; are processes left" in swept.failed[0]
+    assert dead.folder.is_dir()
+    (mine / "file").unlink()
+    assert sweep(tmp_path).labs == (dead.id,)
+
+
+def test_a_claim_is_ours_alone(tmp_path):
+    owned = claim(tmp_path)
+    with (owned.folder / LOCK).open() as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    clear(owned.folder)
+    os.close(owned.lock)
+    await_true("it is gone", lambda: not owned.folder.exists())
+
+
+HYBRID = """\
+31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:3 - cgroup cgroup rw,cpu,cpuacct
+34 31 0:31 / /sys/fs/cgroup/cpuset rw,relatime - cgroup cgroup rw,cpuset
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+"""
+
+
+def test_hierarchies_are_found_where_they_are_mounted():
+    found = Mounts.parse(HYBRID)
+    assert (str(found.unified), str(found.cpu)) == ("/sys/fs/cgroup/unified", "/sys/fs/cgroup/cpu,cpuacct")
+    assert Mounts.parse("22 27 0:21 / /proc rw - proc proc rw\n") == Mounts()
+
+
+def test_cgroup1_cpu_is_used_for_limited_nodes_only(tmp_path):
+    groups = Groups.plan("cg1", {"a": 0.5, "b": None}, Parents(freeze=tmp_path / "u", cpu_v1=tmp_path / "c"))
+    assert groups.joined["a"] == (tmp_path / "u/chaosgate-cg1/a", tmp_path / "c/chaosgate-cg1/a")
+    assert groups.joined["b"] == (tmp_path / "u/chaosgate-cg1/b",)
+    assert groups.freezers["b"] == tmp_path / "u/chaosgate-cg1/b/cgroup.freeze"
+    assert groups.tops == (tmp_path / "c/chaosgate-cg1", tmp_path / "u/chaosgate-cg1")
+
+
+def test_without_cgroups_there_is_nothing_to_join():
+    groups = Groups.plan("cg1", {"a": None}, Parents())
+    assert (groups.joined, groups.tops, groups.freezers) == ({"a": ()}, (), {})
+    assert not Parents().limits_cpu
+
+
+def test_where_cgroup2_limits_cpu_one_group_does_both(tmp_path):
+    places = Parents(freeze=tmp_path, cpu_v1=tmp_path / "c", cpu_v2=True)
+    assert Groups.plan("cg1", {"a": 1.0}, places).joined["a"] == (tmp_path / "chaosgate-cg1/a",)
+
+
+def test_cpu_max_is_written_below_a_parent_that_hands_cpu_down(tmp_path):
+    """Files stand in for a cgroup2-only machine: the paths and texts are what is checked."""
+    (tmp_path / "cgroup.subtree_control").write_text("cpu memory\n")
+    groups = Groups.plan("cg1", {"a": 1.5}, Parents(freeze=tmp_path, cpu_v2=True))
+    groups.make({"a": 1.5})
+    assert (tmp_path / "chaosgate-cg1/cgroup.subtree_control").read_text() == "+cpu"
+    assert (tmp_path / "chaosgate-cg1/a/cpu.max").read_text() == "150000 100000"

@@ -1,0 +1,98 @@
+"""A real etcd on loopback, ports of its own, gone when the test is."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from chaos.stacks.etcd.versions import DEFAULT_VERSION, provide
+from workloads import etcd_messages as etcd
+from workloads.unary import CallError, Unary
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+@dataclass
+class Etcd:
+    """One member; `kill` and `start` keep data and ports."""
+
+    folder: Path
+    client: int
+    peer: int
+    process: subprocess.Popen | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.client}"
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        return {"etcd1": self.address}
+
+    def start(self) -> None:
+        url, peer = f"http://{self.address}", f"http://127.0.0.1:{self.peer}"
+        argv = [str(provide(DEFAULT_VERSION)), "--name", "m", "--data-dir", str(self.folder / "data"), "--unsafe-no-fsync"]
+        argv += ["--listen-client-urls", url, "--advertise-client-urls", url, "--listen-peer-urls", peer]
+        argv += ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"m={peer}", "--log-level", "error"]
+        with (self.folder / "etcd.log").open("ab") as log:
+            self.process = subprocess.Popen(argv, stdout=log, stderr=log)
+        self.wait()
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 20
+        while True:
+            client = Unary(self.address, timeout_s=1)
+            try:
+                client.call(etcd.PUT, etcd.put_request("ready", "1"))
+                return
+            except CallError:
+                assert time.monotonic() < deadline, (self.folder / "etcd.log").read_text()
+                time.sleep(0.05)
+            finally:
+                client.close()
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture
+def etcd_member(tmp_path):
+    client, peer = free_ports(2)
+    member = Etcd(tmp_path / "etcd", client, peer)
+    member.folder.mkdir()
+    try:
+        member.start()
+        yield member
+    finally:
+        member.kill()
+        shutil.rmtree(member.folder)
+
+
+@pytest.fixture(scope="module")
+def shared_etcd(tmp_path_factory):
+    client, peer = free_ports(2)
+    member = Etcd(tmp_path_factory.mktemp("etcd"), client, peer)
+    try:
+        member.start()
+        yield member
+    finally:
+        member.kill()

@@ -1,0 +1,280 @@
+"""Starts the load generator and listens to it: Locust runs in child processes, never in the controller.
+
+    LocustWorkload.start ─spawn─▶ python -m workloads.child, one a process   (inside a client node)
+                 │ orders, as JSON lines        │ status each second
+                 ▼                              ▼
+            LocustGenerator.status()  ◀── a thread a child reads
+
+Importing Locust patches the interpreter, so the controller does not. A child ends with its driver: the end of its
+standard input is its dead-man.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from chaos.clock import ns
+from chaos.errors import UsageError, WorkloadError
+from chaos.model import LoadStatus
+from workloads.assignment import Assignment
+from workloads.settings import KvSettings
+from workloads.tally import combined
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from chaos.model import Load
+
+READY_S = 30.0  # importing Locust on a busy machine takes seconds
+READ_BACK_S = 30.0
+_STATUS_FIELDS = frozenset(f.name for f in fields(LoadStatus))
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+class Spawn(Protocol):
+    """Starts a process somewhere, e.g. in a node of a lab (ports.Reaches.spawn, bound to the node)."""
+
+    def __call__(self, argv: Sequence[str], **popen: Any) -> subprocess.Popen[bytes]:
+        """Start `argv`; keywords as for subprocess.Popen."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocustWorkload:
+    """The ports.Workload of everything that Locust drives."""
+
+    spawn: Spawn
+    python: str = sys.executable
+
+    def start(  # noqa: PLR0917  (the order is the seam's: ports.Workload)
+        self,
+        load: Load,
+        endpoints: Mapping[str, str],
+        folder: Path,
+        epoch_ns: int,
+        seed: int,
+        run_id: str = "run",
+        *,
+        duration_s: float | None = None,
+    ) -> LocustGenerator:
+        """Start `load.processes` generators; operations are scheduled from `epoch_ns`, or from when all are ready.
+
+        `LocustGenerator.epoch_ns` says from when. Blocks until they are ready; WorkloadError if they are not.
+        """
+        generator = self.prepare(load, endpoints, folder, seed, run_id, duration_s=duration_s)
+        generator.go(epoch_ns)
+        return generator
+
+    def prepare(
+        self,
+        load: Load,
+        endpoints: Mapping[str, str],
+        folder: Path,
+        seed: int,
+        run_id: str = "run",
+        *,
+        duration_s: float | None = None,
+    ) -> LocustGenerator:
+        """Start the processes and wait until their users are; `go` then begins the traffic."""
+        _check(load, endpoints)
+        generator = LocustGenerator(load)
+        try:
+            for index in range(load.processes):
+                assignment = Assignment(
+                    load=load,
+                    endpoints=dict(endpoints),
+                    folder=str(folder),
+                    run_id=run_id,
+                    seed=seed,
+                    index=index,
+                    duration_s=duration_s,
+                )
+                generator.children.append(_Child(self._start(assignment), assignment))
+            generator.wait_for("ready", READY_S)
+        except BaseException:  # also Ctrl-C: no process may be left behind
+            generator.kill()
+            raise
+        return generator
+
+    def _start(self, assignment: Assignment) -> subprocess.Popen[bytes]:
+        log = log_path(assignment)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        path = os.pathsep.join(p for p in (str(_ROOT), os.environ.get("PYTHONPATH", "")) if p)
+        with log.open("ab") as stderr:
+            return self.spawn(
+                [self.python, "-m", "workloads.child"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+
+
+def _check(load: Load, endpoints: Mapping[str, str]) -> None:
+    KvSettings.of(load.settings)
+    if not load.closed_loop and load.rate_per_s is None:
+        raise UsageError("load: an open-loop load needs a rate; calibrate first, or write one")
+    if not endpoints:
+        raise UsageError("load: no endpoints; the stack has no member to talk to")
+    if load.users < load.processes:
+        raise UsageError(f"load: {load.users} users can't fill {load.processes} processes; write as many or more")
+
+
+def log_path(assignment: Assignment) -> Path:
+    """Return where a generator's standard error goes."""
+    return Path(assignment.folder) / "logs" / f"generator-{assignment.name}.log"
+
+
+class LocustGenerator:
+    """The ports.Generator: traffic under way in one or more processes."""
+
+    def __init__(self, load: Load) -> None:
+        self.children: list[_Child] = []
+        self.epoch_ns = 0
+        self.final_reads_complete = False
+        self._load = load
+        self._closed = False
+
+    def go(self, epoch_ns: int) -> None:
+        """Begin at `epoch_ns`, or now if that has passed."""
+        self.epoch_ns = max(epoch_ns, time.monotonic_ns() + ns(0.02))
+        self._order("go", epoch_ns=self.epoch_ns)
+
+    def status(self) -> LoadStatus:
+        """Return the newest; never blocks. `running` is False with a reason if a generator died."""
+        return combined([child.status for child in self.children], time.monotonic_ns())
+
+    def stop(self) -> None:
+        """Drain, read every write-once key, close; WorkloadError if a generator died before that."""
+        if self._closed:
+            return
+        try:
+            self.drain()
+            self.read_back()
+            self.close()
+        finally:
+            self.kill()
+
+    def drain(self, timeout_s: float | None = None) -> None:
+        """End the traffic; operations open after `timeout_s` (default: an operation's, and 1 s) are unknown."""
+        timeout_s = self._load.timeout_s + 1.0 if timeout_s is None else timeout_s
+        self._order("drain", timeout_s=timeout_s)
+        self.wait_for("drained", timeout_s + 5.0)
+
+    def read_back(self, timeout_s: float = READ_BACK_S) -> bool:
+        """Read every write-once key; say whether all could be read."""
+        self._order("read back", timeout_s=timeout_s)
+        said = self.wait_for("read back", timeout_s + 5.0)
+        self.final_reads_complete = all(facts["complete"] for facts in said)
+        return self.final_reads_complete
+
+    def close(self) -> None:
+        """End the recordings and the processes."""
+        self._order("close")
+        self.wait_for("closed", 10.0)
+        for child in self.children:
+            child.end(grace_s=5.0)
+        self._closed = True
+
+    def kill(self) -> None:
+        """End every process now; idempotent. Recordings not closed before stay cut short."""
+        for child in self.children:
+            child.end(grace_s=0.0)
+        self._closed = True
+
+    def _order(self, order: str, **facts: Any) -> None:
+        for child in self.children:
+            child.tell({"order": order, **facts})
+
+    def wait_for(self, what: str, timeout_s: float) -> list[Mapping[str, Any]]:
+        """Wait until every child has said `what`; return what each said. WorkloadError if one died or kept silent."""
+        deadline = time.monotonic() + timeout_s
+        return [child.wait_for(what, deadline) for child in self.children]
+
+
+class _Child:
+    """One process: a thread reads what it says."""
+
+    def __init__(self, process: subprocess.Popen[bytes], assignment: Assignment) -> None:
+        self._process = process
+        self._assignment = assignment
+        self._said: dict[str, Mapping[str, Any]] = {}
+        self._news = threading.Condition()
+        self._ended = False
+        self.status = LoadStatus(at_ns=time.monotonic_ns(), running=True)
+        self._reader = threading.Thread(target=self._listen, name=f"load {assignment.name}", daemon=True)
+        self._reader.start()
+        self.tell(assignment.to_json())
+
+    def tell(self, order: Mapping[str, Any]) -> None:
+        """Send a line; one that is dead is noticed by whoever waits for its answer."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write((json.dumps(order) + "\n").encode())
+            self._process.stdin.flush()
+        except (BrokenPipeError, ValueError):  # ValueError: closed on our side, by `end`
+            return
+
+    def _listen(self) -> None:
+        for said in self._lines():
+            with self._news:
+                self._said[said.pop("say")] = said
+                if "at_ns" in said:
+                    self.status = LoadStatus(**{k: v for k, v in said.items() if k in _STATUS_FIELDS})
+                self._news.notify_all()
+        with self._news:
+            self._ended = True
+            if "closed" not in self._said:
+                self.status = _dead(self.status, self._last_words())
+            self._news.notify_all()
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                if line.endswith(b"\n"):  # a killed child may leave half a line
+                    yield json.loads(line)
+
+    def wait_for(self, what: str, deadline: float) -> Mapping[str, Any]:
+        """Wait until it has said `what`."""
+        with self._news:
+            self._news.wait_for(lambda: what in self._said or self._ended, deadline - time.monotonic())
+            if what in self._said:
+                return self._said[what]
+        why = self.status.why if self._ended else f"it keeps silent; see {log_path(self._assignment)}"
+        raise WorkloadError(f"generator {self._assignment.name} did not get {what}: {why}")
+
+    def _last_words(self) -> str:
+        code = self._process.wait()
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        log = log_path(self._assignment)
+        tail = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
+        why = self.status.why or (tail[0] if tail else "")
+        return f"generator {self._assignment.name} ended {how}" + (f": {why}" if why else "")
+
+    def end(self, grace_s: float) -> None:
+        """Close its input, wait `grace_s`, then kill; idempotent."""
+        assert self._process.stdin is not None
+        if not self._process.stdin.closed:
+            with contextlib.suppress(BrokenPipeError):  # it is dead already
+                self._process.stdin.close()
+        try:
+            self._process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(5.0)
+
+
+def _dead(status: LoadStatus, why: str) -> LoadStatus:
+    values = {name: getattr(status, name) for name in _STATUS_FIELDS}
+    return LoadStatus(**{**values, "at_ns": time.monotonic_ns(), "running": False, "why": why})

@@ -1,0 +1,106 @@
+"""What an experiment may say of the key-value traffic; imports neither gevent nor Locust.
+
+load:
+  kv: {keys: 100, mix: {put: 45%, get: 40%, cas: 10%, once: 5%}, pinned: 50%}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chaos.errors import UsageError
+from chaos.units import Share  # noqa: TC001  (the experiment's reader evaluates the annotations)
+from workloads.sabotage import SABOTAGES
+from workloads.unary import Tls
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CONSISTENCIES = ("linearizable", "serializable")
+_ARRIVALS = ("even", "poisson")
+_OPS_OF_A_TXN = 128  # etcd's default for --max-txn-ops
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """How often each operation is chosen; the shares must add up to 1."""
+
+    put: Share = 0.45
+    get: Share = 0.40
+    cas: Share = 0.10
+    once: Share = 0.05
+
+    def __post_init__(self) -> None:
+        shares = dataclasses.astuple(self)
+        if not math.isclose(sum(shares), 1.0, abs_tol=1e-6) or min(shares) < 0:
+            raise ValueError(f"mix: the shares add up to {sum(shares):.0%}; make it 100%")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvSettings:
+    """Key-value traffic on etcd.
+
+    `keys` registers are overwritten with unique values, read, and swapped; `once` puts use a new key each.
+    A `pinned` share of the users talks to one member only, the others move on after an error.
+    """
+
+    keys: int = 100
+    mix: Mix = dataclasses.field(default_factory=Mix)
+    pinned_share: Share = 0.5
+    value_bytes: int = 32  # values are padded to it; longer ones stay as they are
+    consistency: str = "linearizable"  # of gets; serializable ones may be stale by design
+    batch: int = 1  # puts in one transaction
+    arrivals: str = "even"  # even | poisson
+    patience_s: float | None = None  # how long an arrival waits for a free user; None: as long as the timeout
+    pause_s: float = 0.05  # of a user that could not reach its member
+    tls: Tls | None = None
+    user: str = ""
+    password: str = ""
+    sabotage: str = ""  # a test aid: see workloads/sabotage.py
+
+    def __post_init__(self) -> None:
+        _at_least("keys", self.keys, self.batch)
+        _at_least("batch", self.batch, 1)
+        _at_least("value-bytes", self.value_bytes, 1)
+        _one_of("consistency", self.consistency, _CONSISTENCIES)
+        _one_of("arrivals", self.arrivals, _ARRIVALS)
+        _one_of("sabotage", self.sabotage, ("", *SABOTAGES))
+        if self.batch > _OPS_OF_A_TXN:
+            raise ValueError(f"batch: etcd takes {_OPS_OF_A_TXN} operations in a transaction; write at most that")
+        if not 0 <= self.pinned_share <= 1:
+            raise ValueError(f"pinned: {self.pinned_share:.0%} is no share of the users; write 0% to 100%")
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> KvSettings:
+        """Read `Load.settings` (field names as keys); UsageError naming the setting that is wrong."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        for name in settings:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                raise UsageError(
+                    f"load.kv: no such setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+                )
+        values = dict(settings)
+        try:
+            for name, kind in (("mix", Mix), ("tls", Tls)):
+                if isinstance(values.get(name), dict):
+                    values[name] = kind(**values[name])
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"load.kv: {error}") from error
+
+
+def _at_least(key: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{key}: {value} is too few; write {least} or more")
+
+
+def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        near = difflib.get_close_matches(value, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(k for k in known if k)}"
+        raise ValueError(f"{key}: {value!r} is unknown; {hint}")
