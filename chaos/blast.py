@@ -114,10 +114,12 @@ def _misfits(step: Step, topology: Topology) -> Iterator[tuple[str, str]]:
     if number > len(there):
         yield "on", f"{number} {who} asked for, and there are {len(there)}; write count: {len(there)} or less"
         return
-    try:
-        step.fault.aim(there[:number], topology)
-    except ValueError as refusal:
-        yield "fault", str(refusal)
+    for first in range(len(there)):  # whoever is chosen, there must be something to do
+        try:
+            step.fault.aim((*there, *there)[first : first + number], topology)
+        except ValueError as refusal:
+            yield "fault", str(refusal)
+            return
 
 
 def _words(selector: Selector, topology: Topology) -> set[str]:

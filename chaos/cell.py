@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chaos.engine import Flags
 from chaos.errors import CapabilityError, UsageError
-from chaos.preflight import refuse_what_cannot_run
+from chaos.preflight import provide, refuse_what_cannot_run
 from chaos.recording import Recording
 from chaos.session import Options, RunResult, judge_folder, run_set
 from chaos.shelf import recordings
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 def run_cell(experiment: Experiment, *, target: str, runs: Path) -> RunResult:
     """Run it on a target of its own. CapabilityError if that can't be done here."""
     if target == "netns" and os.geteuid() != 0:
-        raise CapabilityError("the netns target needs root: `sudo pytest …`, or `unshare --user --map-root-user pytest …`")
+        raise CapabilityError(
+            "the netns target needs root: `sudo pytest …`, or `unshare --user --map-root-user pytest …`"
+        )
     options = Options(target=target, runs=runs)
     refuse_what_cannot_run([experiment], options)
+    provide([experiment], lambda _: None)
     (result,) = run_set([experiment], options, flags=Flags(), watch=lambda _: None)
     return result
 

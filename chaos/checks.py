@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from chaos.model import Node, Span, StackAction, Topology
 from chaos.occurrences import OCCURRENCES_MAX, Occurrence, is_momentary, occurrences, starts
-from chaos.positions import Page, entries, locate
+from chaos.positions import Page, entries, locate, suggestion
 from chaos.units import format_duration
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Draft:
     load: Load | None
     steps: Sequence[Step | None]
     gates: Sequence[NamedGate | None]
+    operations: Sequence[str] | None = None  # that the stack has; None: it doesn't say
 
 
 def check(draft: Draft, root: yaml.MappingNode, page: Page) -> None:
@@ -53,6 +54,8 @@ def _problems(draft: Draft, root: yaml.MappingNode) -> Iterator[Problem]:
             _repeats(step), _times(step, draft.duration_s), _aim(step), _shortness(step)
         ):
             yield ("steps", place, *key.split("/")), message
+        for message in _operations(step, draft.operations):
+            yield ("steps", place, "fault"), message
     yield from _doubles("steps", [(place, step.name) for place, step in there])
     yield from _contradictions([pair for pair in there if starts(pair[1]) <= OCCURRENCES_MAX])
     yield from _no_gates(draft, root)
@@ -106,7 +109,7 @@ def _shortness(step: Step) -> Iterator[tuple[str, str]]:
     """Yield a problem for a fault that ends before its effect could be measured."""
     from chaos.fidelity import needed  # noqa: PLC0415 it brings scipy, which most commands do without
 
-    if is_momentary(step.fault):
+    if is_momentary(step.fault) or not step.for_s:
         return
     try:
         aimed = step.fault.aim(*_stand_ins(step))
@@ -117,6 +120,16 @@ def _shortness(step: Step) -> Iterator[tuple[str, str]]:
         enough = _text(math.ceil(needs_s * 10) / 10)
         key = "fault/kill/down-for" if getattr(step.fault, "down_for_s", None) is not None else "for"
         yield key, f"{_text(step.for_s)} is too short to measure that it really happened; write {enough} or more"
+
+
+def _operations(step: Step, there: Sequence[str] | None) -> Iterator[str]:
+    """Yield a problem for an operation that the stack hasn't."""
+    if there is None or not is_momentary(step.fault):
+        return
+    for aimed in step.fault.aim(*_stand_ins(step)):
+        if isinstance(aimed.action, StackAction) and aimed.action.operation not in there:
+            name = aimed.action.operation
+            yield f"the stack has no operation '{name}'; {suggestion(name, there)}"
 
 
 def _stand_ins(step: Step) -> tuple[tuple[Node, ...], Topology]:

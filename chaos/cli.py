@@ -1,6 +1,6 @@
 """The `chaosgate` command: a thin door. It reads arguments, prints, and ends with the gate's exit code.
 
-    0 promote   2 wrong use, nothing touched   10 hold   11 cannot tell   12 the harness broke down   13 target dirty
+0 promote   2 wrong use, nothing touched   10 hold   11 cannot tell   12 the harness broke down   13 target dirty
 """
 
 from __future__ import annotations
@@ -47,10 +47,12 @@ def _escape(text: str) -> str:
     return text.replace("[", "\\[")
 
 
-@click.group(cls=Door, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Door, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="chaosgate")
 def main() -> None:
-    """Decide whether a new version of a stateful system may be promoted.
+    r"""Decide whether a new version of a stateful system may be promoted.
 
     An experiment is one YAML file: a stack, peak traffic, a timeline of faults, and gates. A run drives the
     traffic, breaks things on schedule, measures that every fault really happened and was undone, records
@@ -175,11 +177,12 @@ def _replayed(options: Options, replay: Path | None) -> Options:
 def _run_all(experiments: Sequence[Experiment], options: Options) -> int:
     from chaos.engine import Flags  # noqa: PLC0415
     from chaos.live import LiveProgress  # noqa: PLC0415
-    from chaos.preflight import refuse_what_cannot_run  # noqa: PLC0415
+    from chaos.preflight import provide, refuse_what_cannot_run  # noqa: PLC0415
     from chaos.session import listening, run_set  # noqa: PLC0415
 
     console = Console()
     refuse_what_cannot_run(experiments, options)
+    provide(experiments, lambda text: console.print(text, highlight=False, soft_wrap=True))
     flags = Flags()
     with listening(flags), LiveProgress(console) as live:
         results = run_set(experiments, options, flags=flags, watch=live, done=lambda r: _say_result(console, r))
@@ -196,17 +199,19 @@ def _conclude(
     console: Console, experiments: Sequence[Experiment], results: Sequence[RunResult], options: Options
 ) -> int:
     """Print the table and the decision, write the set's page; return the exit code."""
+    from gates.judge import judge_set, worst  # noqa: PLC0415
     from reports.console import conclusion  # noqa: PLC0415
     from reports.html import render_set  # noqa: PLC0415
 
-    from chaos.decision import decide  # noqa: PLC0415
-
-    decision = decide(experiments, results)
+    names = [experiment.name for experiment in experiments]
+    judged = judge_set([r.judgement for r in results if r.judgement], names, repeat=min(map(names.count, names)))
     page = options.runs / "index.html"
-    if results:
-        page.write_text(render_set(decision))
-    console.print(conclusion(decision, page if results else None))
-    return decision.exit_code
+    folders = [result.folder for result in results if result.folder]
+    if folders:
+        page.write_text(render_set(judged, folders), encoding="utf-8")
+    exit_code = worst([judged.exit_code, *(result.exit_code for result in results)])
+    console.print(conclusion(judged, exit_code, folders, page if folders else None))
+    return exit_code
 
 
 def _become_root_somewhere(target: str) -> None:
@@ -217,8 +222,8 @@ def _become_root_somewhere(target: str) -> None:
     if unshare is None:
         raise UsageError("not root, and no `unshare` on PATH: install util-linux, or run as root")
     environment = {**os.environ, "CHAOSGATE_REAL_UID": str(os.getuid())}
-    argv = [unshare, "--user", "--map-root-user", sys.executable, "-m", "chaos.cli", *sys.argv[1:]]
-    os.execve(unshare, argv, environment)
+    argv = [unshare, "--user", "--map-root-user", "--net", sys.executable, "-m", "chaos.cli", *sys.argv[1:]]
+    os.execve(unshare, argv, environment)  # noqa: S606  # the same command, as root of a namespace
 
 
 # ---------------------------------------------------------------- plan, judge, report
@@ -289,16 +294,20 @@ def check() -> None:
 @click.argument("history", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--budget", default="60s", show_default=True, help="Give up after this long: unknown.")
 def linearizable(history: Path, budget: str) -> None:
-    """Is this history of registers linearizable?
+    """Check whether a history of registers is linearizable.
 
     One operation a line: {"client": 3, "op": "get|put|cas|append", "key": "x", "value": …, "expect": … (cas),
     "swapped": true|false (cas that is ok), "call_ns": 1, "return_ns": 2 or null, "outcome": "ok|failed|unknown"}.
     For get, value is what was read (null: absent). failed = certainly had no effect.
     """
-    from chaos.units import duration  # noqa: PLC0415
+    from chaos.units import parse_duration  # noqa: PLC0415
     from gates.linearizability.command import main_check  # noqa: PLC0415
 
-    sys.exit(main_check(history, duration(budget), click.get_text_stream("stdout")))
+    try:
+        budget_s = parse_duration(budget)
+    except ValueError as error:
+        raise UsageError(f"--budget: {error}") from error
+    sys.exit(main_check(history, budget_s, click.get_text_stream("stdout")))
 
 
 # ---------------------------------------------------------------- machine

@@ -129,7 +129,9 @@ def _real_time() -> Finding:
 
 
 def _cgroup_freeze() -> Finding:
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if " - cgroup2 " in line]
+    mounts = [
+        line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if " - cgroup2 " in line
+    ]
     usable = [mount for mount in mounts if os.access(mount, os.W_OK)]
     return Finding(
         ability="cgroup v2 freezer",

@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from chaos.aiming import Aim
+from chaos.agent.points import announce
 from chaos.clock import NS, ns
 from chaos.errors import ChaosgateError, DirtyError, HarnessError
 from chaos.inforce import InForce, failed_evidence
@@ -34,13 +34,14 @@ from chaos.model import (
     Status,
     to_json,
 )
-from chaos.agent.points import announce
 from chaos.plan import TickKind
+from chaos.ports import Watches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from chaos.aiming import Aim
     from chaos.model import Experiment, NamedGate, Node, Reading, Step, Verdict
     from chaos.plan import Tick, Timeline
     from chaos.ports import Clock, Generator, Probe, Stack, Target
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 POLL_S = 0.05  # how often the deciding thread looks up
-OPERATION_TIMEOUT_S = 60.0
 FIND_TIMEOUT_S = 2.0
 INJECT_TIMEOUT_S = 20.0
 HEAL_TIMEOUT_S = 30.0
@@ -69,14 +69,6 @@ class Progress:
     load: LoadStatus | None = None
     in_force: tuple[str, ...] = ()
     note: str = ""
-
-
-class LiveGate(Protocol):
-    """A gate that can say no while the run goes on."""
-
-    def watch(self, readings: Sequence[Reading]) -> Verdict | None:
-        """Return a certain FAIL, or None."""
-        ...
 
 
 class LoadSource(Protocol):
@@ -250,9 +242,10 @@ class Engine:
         return ""
 
     def _ask(self, named: NamedGate) -> Verdict | None:
-        watch = getattr(named.gate, "watch", None)
+        if not isinstance(named.gate, Watches):
+            return None
         readings = self._lookers.fresh_readings(named.name)
-        return watch(readings) if watch is not None and readings is not None else None
+        return None if readings is None else named.gate.watch(readings)
 
     def _busy(self) -> bool:
         return bool(self._starting) or any(not force.over for force in self._in_force.values())
@@ -274,7 +267,7 @@ class Engine:
     def _note_started(self, key: tuple[str, int], starting: Future[InForce]) -> None:
         error = starting.exception()
         if error is None:
-            force = self._in_force[key] = starting.result()
+            self._in_force[key] = starting.result()
             if key in self._late_heals:
                 self._heal(key)
             return
@@ -317,7 +310,8 @@ class Engine:
         announce(f"inject.{tick.step}")
         operations = [a for a in aimed if isinstance(a.action, StackAction)]
         if operations:
-            return InForce.operation(tick.step, tick.occurrence, self._injectors.submit(self._operate, operations))
+            running = self._injectors.submit(self._operate, operations, tick.deadline_s)
+            return InForce.operation(tick.step, tick.occurrence, running)
         injection = self.stage.target.inject(aimed, deadline_s=tick.deadline_s)
         return InForce.injection(tick.step, tick.occurrence, injection)
 
@@ -328,12 +322,12 @@ class Engine:
             return static
         return self.aim.find(self.stage.stack, selector, FIND_TIMEOUT_S)
 
-    def _operate(self, operations: Sequence[Aimed]) -> Evidence:
+    def _operate(self, operations: Sequence[Aimed], timeout_s: float) -> Evidence:
         said = []
         for aimed in operations:
             assert isinstance(aimed.action, StackAction)
             announce(f"operate.{aimed.action.operation}")
-            said.append(self.stage.stack.operate(aimed.action, aimed.subject, OPERATION_TIMEOUT_S))
+            said.append(self.stage.stack.operate(aimed.action, aimed.subject, timeout_s))
         now = self.stage.clock.now_ns()
         return Evidence(
             at_ns=now,
@@ -436,10 +430,8 @@ class Engine:
         return future.result()
 
     def _record_versions(self, when: str) -> None:
-        asked = self.experiment.stack.versions
         for node, facts in self.stage.stack.versions().items():
-            data = {**facts, "when": when, "asked": asked.get(self.experiment.stack.name, "")}
-            self._say(EventKind.VERSION, facts.get("version", ""), node=node, data=data)
+            self._say(EventKind.VERSION, facts.get("version", ""), node=node, data={**facts, "when": when})
 
     # ------------------------------------------------------------ saying
 
@@ -500,4 +492,3 @@ def error_share(statuses: Sequence[LoadStatus]) -> float | None:
     bad = last.failed + last.unknown - first.failed - first.unknown
     everything = bad + last.ok - first.ok
     return bad / everything if everything else None
-

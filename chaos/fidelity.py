@@ -14,75 +14,48 @@ Times (delay, spread): the 1 - 1e-4 confidence interval of the difference of two
 statistics (distribution-free; David & Nagaraja, Order Statistics, 3rd ed., section 7.1). It must lie in the accepted
 band to be CONFIRMED and wholly outside of it to be MISMATCH. The band is `LOW`..`HIGH` times what was asked: half
 and double lie outside, a shaper's own 0.1 ms inside; where the bare path's spread is not small beside the
-question, the answer is INCONCLUSIVE. Shares (loss, duplicates, reordering, corruption): the exact binomial test of the asked
-share. Burst loss (Gilbert-Elliott) counts as fewer independent packets: n (1 - λ) / (1 + λ) with
-λ = 1 - enter - leave, the lag-one correlation of its states.
+question, the answer is INCONCLUSIVE. Shares (loss, duplicates, reordering, corruption):
+the exact binomial test of the asked share. Burst loss (Gilbert-Elliott) counts as fewer independent packets:
+n (1 - λ) / (1 + λ) with λ = 1 - enter - leave, the lag-one correlation of its states.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from chaos.model import Burst, Cut, Freeze, Impairment, Measurement, NodeAction, Power, Proof, Shape, Signal
-
-FALSE_MISMATCH = 1e-4
-POWER = 0.99
-LOW, HIGH = 0.70, 1.45  # accepted band around what was asked: half and double are outside with room for noise
-BACKGROUND = 0.005  # share of packets that a busy but sound path may lose, repeat, reorder or damage
-SPARED_MS = 2.0  # a spared or healed path may be slower than before by this, or by SPARED_SHARE of what was asked
-SPARED_SHARE = 0.3
-TAIL_S = 0.3  # beyond the greatest delay asked, waited for the last packets
-CUT_PACKETS = 50
-PACKET_BITS = 8 * 128  # of our small packets, headers included
-HIGHEST_RATE_BIT_S = 200e6  # above this a train of packets from user space is no faster than the limit itself
-SIMULATED = 20_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tolerance:
-    """What one effect needs to be judged with the stated error rates."""
-
-    packets: int  # at least
-    per_s: float  # at most
-    about: str
-
-
-TOLERANCES: Mapping[str, Tolerance] = MappingProxyType(
-    {
-        "delay": Tolerance(packets=120, per_s=200, about="median less bare median, in 0.70..1.45 of asked"),
-        "jitter": Tolerance(packets=1000, per_s=500, about="p90 - p10 less bare, in 0.70..1.45 of asked"),
-        "loss": Tolerance(packets=200, per_s=1000, about="exact binomial test of the asked share"),
-        "duplicate": Tolerance(packets=200, per_s=1000, about="exact binomial test of the asked share"),
-        "reorder": Tolerance(packets=200, per_s=1000, about="exact binomial test of the share sent ahead"),
-        "corrupt": Tolerance(packets=200, per_s=1000, about="exact binomial test of the share not intact"),
-        "rate": Tolerance(packets=200, per_s=4, about="upper quartile of the trains' bit/s, in 0.70..1.45 of asked"),
-        "cut": Tolerance(packets=CUT_PACKETS, per_s=100, about="none of n passes, either way"),
-        "spared": Tolerance(packets=120, per_s=200, about="at most 2 ms or 0.3 of asked above bare; loss within 0.5 %"),
-        "process": Tolerance(packets=CUT_PACKETS, per_s=100, about="ended, stopped or running as asked"),
-    }
+from chaos.intervals import quantile_interval, share_interval
+from chaos.model import Cut, Freeze, Impairment, Measurement, NodeAction, Power, Proof, Shape, Signal
+from chaos.tolerances import (
+    BACKGROUND,
+    CUT_PACKETS,
+    FALSE_MISMATCH,
+    HIGH,
+    HIGHEST_RATE_BIT_S,
+    LOW,
+    SPARED_MS,
+    SPARED_SHARE,
+    TOLERANCES,
+    Need,
+    accepted_counts,
+    asked_delays_ms,
+    asked_loss,
+    asked_shares,
+    inflation_of,
+    needed,
+    packets_for_share,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
-    """What a confirmation takes: packets on each path, and how long sending and waiting for them last."""
+    from numpy.typing import NDArray
 
-    packets: int
-    seconds: float
-
-    @property
-    def per_s(self) -> float:
-        """The rate at which that many packets are sent in that time."""
-        return self.packets / max(self.seconds, 1e-9)
+__all__ = ["Flow", "Need", "check", "judge", "judge_gone", "judge_spared", "needed", "proof", "together", "undoubted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,142 +91,6 @@ class Flow:
     def path(self) -> str:
         """Its name in evidence."""
         return f"{self.source}→{self.sink}"
-
-
-# ---------------------------------------------------------------- how much is needed
-
-
-def needed(action: NodeAction) -> Need:
-    """Return what it takes to confirm `action` with the stated error rates. A shorter step is a mistake."""
-    if isinstance(action, Shape):
-        return needed_for(action.impairment)
-    tolerance = TOLERANCES["cut" if isinstance(action, Cut) else "process"]
-    return Need(packets=tolerance.packets, seconds=tolerance.packets / tolerance.per_s + TAIL_S)
-
-
-def needed_for(impairment: Impairment) -> Need:
-    """Return the need of the most demanding effect of an impairment."""
-    wanted = [(TOLERANCES[name], packets) for name, packets in _packets(impairment)]
-    packets = max((n for _, n in wanted), default=TOLERANCES["spared"].packets)
-    sending_s = max((n / tolerance.per_s for tolerance, n in wanted), default=1.0)
-    if impairment.rate_bit_s is not None:
-        train = train_for(impairment.rate_bit_s)
-        sending_s = max(sending_s, train.trains / train.per_s, packets * PACKET_BITS / (0.1 * impairment.rate_bit_s))
-    return Need(packets=packets, seconds=sending_s + tail_s(impairment))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Train:
-    """How a rate limit is seen: packets sent back to back arrive as far apart as the limit lets them."""
-
-    trains: int
-    length: int
-    size: int  # bytes of payload
-    per_s: float
-
-
-def train_for(rate_bit_s: float) -> Train:
-    """Return trains that use at most a fifth of the rate: what is measured must not be our own queue."""
-    trains, length, size = 6, 8, 1200
-    bits = length * (size + 28) * 8
-    return Train(trains=trains, length=length, size=size, per_s=min(4.0, 0.2 * rate_bit_s / bits))
-
-
-def tail_s(impairment: Impairment) -> float:
-    """Return how long after the last send a packet may still arrive."""
-    return TAIL_S + impairment.delay_s + 4 * impairment.jitter_s
-
-
-def _packets(impairment: Impairment) -> list[tuple[str, int]]:
-    found = []
-    if impairment.delay_s or impairment.jitter_s:
-        found.append(("delay", TOLERANCES["delay"].packets))
-    if impairment.jitter_s:
-        found.append(("jitter", TOLERANCES["jitter"].packets))
-    for name, share in asked_shares((impairment,)).items():
-        if share:
-            inflation = inflation_of(impairment.burst) if name == "loss" else 1.0
-            found.append((name, math.ceil(packets_for_share(share) * inflation)))
-    return found
-
-
-@lru_cache(maxsize=256)
-def packets_for_share(share: float) -> int:
-    """Return the least n at which the exact test of `share` finds half and double with POWER."""
-    low, high = TOLERANCES["loss"].packets, 10_000_000
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(share, middle) >= POWER + 0.002 else (middle + 1, high)
-    return low
-
-
-def power(share: float, n: int) -> float:
-    """Return the lesser chance that n packets show half, or double, of `share` as a mismatch."""
-    least, most = accepted_counts(share, n)
-    half = stats.binom.cdf(least - 1, n, share / 2)
-    double = stats.binom.sf(most, n, min(1.0, 2 * share)) if share < 1 else 1.0
-    return float(min(half, double))
-
-
-def accepted_counts(share: float, n: int) -> tuple[int, int]:
-    """Return the least and the greatest count that don't contradict `share`, at FALSE_MISMATCH in all."""
-    tail = FALSE_MISMATCH / 2
-    return int(stats.binom.ppf(tail, n, share)), int(stats.binom.isf(tail, n, share))
-
-
-def inflation_of(burst: Burst | None) -> float:
-    """Return how many packets of a burst-loss path count as one independent packet."""
-    if burst is None:
-        return 1.0
-    correlation = max(0.0, 1.0 - burst.enter - burst.leave)
-    return (1 + correlation) / max(1 - correlation, 1e-9)
-
-
-# ---------------------------------------------------------------- what is expected
-
-
-def asked_loss(impairment: Impairment) -> float:
-    """Return the long-run share lost; of Gilbert-Elliott: the states' shares times their losses (tc-netem(8))."""
-    burst = impairment.burst
-    if burst is None:
-        return impairment.loss
-    bad = burst.enter / (burst.enter + burst.leave) if burst.enter + burst.leave else 0.0
-    return bad * burst.loss_bad + (1 - bad) * burst.loss_good
-
-
-def asked_shares(impairments: Sequence[Impairment]) -> dict[str, float]:
-    """Return the expected shares of sent packets on a path that passes all `impairments` in turn."""
-    passed = math.prod(1 - asked_loss(one) for one in impairments)
-    intact = math.prod(1 - one.corrupt for one in impairments)
-    once = math.prod(1 + one.duplicate for one in impairments)
-    ahead = impairments[0].reorder if len(impairments) == 1 else 0.0
-    return {
-        "loss": 1 - passed,
-        "duplicate": (once - 1) * passed,
-        "reorder": ahead * passed,
-        "corrupt": (1 - intact) * passed,
-    }
-
-
-def asked_delays_ms(impairments: Sequence[Impairment]) -> NDArray[np.float64]:
-    """Return delays as they are asked for: SIMULATED draws, sorted, each stage clipped at 0 like netem's.
-
-    Pareto is iproute2's table: α = 3, shifted and scaled to mean 0 and standard deviation 1, cut off at ±4.
-    """
-    chance = np.random.default_rng(1)
-    total = np.zeros(SIMULATED)
-    for one in impairments:
-        total += np.maximum(0.0, one.delay_s + one.jitter_s * _standard(chance, one.distribution)) * 1e3
-    return np.sort(total)
-
-
-def _standard(chance: np.random.Generator, distribution: str) -> NDArray[np.float64]:
-    if distribution == "normal":
-        return chance.standard_normal(SIMULATED)
-    if distribution == "pareto":
-        raw = (1 - chance.random(SIMULATED)) ** (-1 / 3)
-        return np.clip((raw - 1.5) / math.sqrt(0.75), -4.0, 4.0)
-    return chance.uniform(-1.0, 1.0, SIMULATED)
 
 
 # ---------------------------------------------------------------- judging one path
@@ -364,7 +201,9 @@ def _in_band(
         proof, why = Proof.MISMATCH, f"accepted are {band[0]:.4g} to {band[1]:.4g} {unit}"
     else:
         proof = Proof.INCONCLUSIVE
-        why = f"the interval crosses the edge of {band[0]:.4g} to {band[1]:.4g} {unit}; the bare path spreads {noise:.3g}"
+        why = (
+            f"the interval crosses the edge of {band[0]:.4g} to {band[1]:.4g} {unit}; the bare path spreads {noise:.3g}"
+        )
     return Measurement(name=name, unit=unit, asked=asked, got=got, low=low, high=high, n=n, proof=proof, why=why)
 
 
@@ -458,7 +297,9 @@ def judge_gone(impairments: Sequence[Impairment], bare: Flow, got: Flow) -> tupl
     if rates and got.train_bit_s:
         fastest = got.train_bit_s[-1]
         free = fastest > HIGH * min(rates)
-        found.append(check(f"no rate limit {got.path}", holds=free, why=f"{fastest / 1e6:.3g} Mbit/s" if not free else ""))
+        found.append(
+            check(f"no rate limit {got.path}", holds=free, why=f"{fastest / 1e6:.3g} Mbit/s" if not free else "")
+        )
     return tuple(found)
 
 
@@ -478,7 +319,7 @@ def together(flows: Sequence[Flow]) -> Flow:
 
 
 def judge_background(name: str, count: int, sent: int) -> Measurement:
-    """A few packets may go missing on a busy machine (BACKGROUND); more is an effect that nobody asked for."""
+    """Allow the few packets that a busy machine loses (BACKGROUND); more is an effect that nobody asked for."""
     low, high = share_interval(count, sent)
     result = Measurement(
         name=name,
@@ -501,7 +342,7 @@ def judge_background(name: str, count: int, sent: int) -> Measurement:
 
 
 def check(name: str, *, holds: bool | None, why: str = "", path: str = "hurt", n: int = 1) -> Measurement:
-    """A yes or no as a measurement: asked 1, got 1 (it holds), 0 (it does not) or None (not seen)."""
+    """Return a yes or no as a measurement: asked 1, got 1 (it holds), 0 (it does not) or None (not seen)."""
     if holds is None:
         return Measurement(name=name, unit="", asked=1.0, got=None, n=0, path=path, why=why)
     proof = Proof.CONFIRMED if holds else Proof.MISMATCH
@@ -526,31 +367,6 @@ def undoubted(measurements: Sequence[Measurement]) -> tuple[Measurement, ...]:
         else one
         for one in measurements
     )
-
-
-# ---------------------------------------------------------------- intervals
-
-
-def quantile_interval(values: NDArray[np.float64], quantile: float) -> tuple[float, float] | None:
-    """Return the distribution-free interval of a quantile at 1 - FALSE_MISMATCH / 2; None: too few sorted values."""
-    ranks = _ranks(len(values), quantile)
-    return None if ranks is None else (float(values[ranks[0]]), float(values[ranks[1]]))
-
-
-@lru_cache(maxsize=4096)
-def _ranks(n: int, quantile: float) -> tuple[int, int] | None:
-    tail = FALSE_MISMATCH / 4
-    low, high = int(stats.binom.ppf(tail, n, quantile)) - 1, int(stats.binom.isf(tail, n, quantile))
-    return (low, high) if n and 0 <= low and high < n else None
-
-
-def share_interval(count: int, n: int) -> tuple[float, float]:
-    """Return the exact 95 % interval of a share (Clopper & Pearson, Biometrika 26, 1934), as drawn in reports."""
-    if not n:
-        return 0.0, 1.0
-    low = float(stats.beta.ppf(0.025, count, n - count + 1)) if count else 0.0
-    high = float(stats.beta.ppf(0.975, count + 1, n - count)) if count < n else 1.0
-    return low, high
 
 
 def noise_ms(bare: NDArray[np.float64]) -> float:

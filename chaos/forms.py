@@ -197,7 +197,7 @@ def annotation(name: str, hint: Any) -> Any:
         )
     if get_origin(bare) in (tuple, list, Sequence):
         item = annotation("", get_args(bare)[0])
-        return Annotated[types.GenericAlias(tuple, (item, ...)), BeforeValidator(_as_list)]
+        return Annotated[types.GenericAlias(tuple, (item, ...)), _OneOrMany()]
     if get_origin(bare) in (Mapping, dict):
         inner = get_args(bare)[1]
         item = Annotated[float, Written(SHARE)] if inner is float else annotation("", inner)
@@ -205,6 +205,11 @@ def annotation(name: str, hint: Any) -> Any:
     if isinstance(bare, type) and dataclasses.is_dataclass(bare):
         return Annotated[form(bare), AfterValidator(functools.partial(build, bare))]
     return bare
+
+
+def _with_tail(schema: dict[str, Any]) -> dict[str, Any]:
+    """Let a share be one "of steady" for editors, too."""
+    return {**schema, "pattern": r"^\d+(\.\d+)?%( of steady)?$"} if schema.get("pattern") == SHARE.pattern else schema
 
 
 def _of_steady(value: object) -> object:
@@ -230,6 +235,17 @@ def _bare(hint: Any) -> Any:
     return hint
 
 
+class _OneOrMany:
+    """The mark, for pydantic, of a list that may be written as its only member."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_as_list, handler(source))
+
+    def __get_pydantic_json_schema__(self, inner: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        many = handler(inner)
+        return {"anyOf": [many["items"], many]}
+
+
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str | dict) else value
 
@@ -250,7 +266,7 @@ def _one_of(ways: Mapping[str, Any]) -> Any:
                 refusals.append(worded(refusal.errors()[0], ()))
         raise ValueError("; or: ".join(refusals))
 
-    schema = {"anyOf": [adapter.json_schema() for adapter in adapters.values()]}
+    schema = {"anyOf": [_with_tail(adapter.json_schema()) for adapter in adapters.values()]}
     return Annotated[Any, PlainValidator(read), WithJsonSchema(schema)]
 
 
@@ -274,7 +290,7 @@ def _place(error: ErrorDetails, model: type[BaseModel], node: yaml.Node, page: P
         return
     unknown = error["type"] == "extra_forbidden"
     owner = _owner(model, where[:-1]) if unknown else model
-    page.problem(locate(node, where, key=unknown), worded(error, owner_keys(owner)))
+    page.problem(*_blamed(worded(error, owner_keys(owner)), locate(node, where, key=unknown)))
 
 
 def owner_keys(model: type[BaseModel]) -> tuple[str, ...]:

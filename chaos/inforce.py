@@ -1,7 +1,7 @@
 """One occurrence of a step while it is in force: its evidence on the way in, its heal on the way out.
 
-    inject ──▶ confirm ──▶ watch, watch, … ──▶ heal asked ──▶ heal proved
-    (an operation of the stack heals itself: its end is its proof)
+inject ──▶ confirm ──▶ watch, watch, … ──▶ heal asked ──▶ heal proved
+(an operation of the stack heals itself: its end is its proof)
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class InForce:
     def _ended(self, end: Future[Evidence]) -> list[Event]:
         error = end.exception()
         if self._operation is None:
-            return [self._event(end.result())] if error is None else [self._failed(end, "heal")]
+            return [] if error is None else [self._failed(end, "heal")]  # a proved heal is among the injection's events
         if error is not None:
             return [self._failed(end, "confirm"), self._failed(end, "heal")]
         done = end.result()

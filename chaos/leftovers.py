@@ -1,9 +1,9 @@
 """`chaosgate heal`: undo what dead runs left, and sweep their folders and cgroups.
 
-    labs/<id>/ ─ owner's lock held? ─yes─▶ left alone
-                        │ no
-                        ▼
-         replay the undo journal ─▶ sweep cgroups and folder
+labs/<id>/ ─ owner's lock held? ─yes─▶ left alone
+                    │ no
+                    ▼
+     replay the undo journal ─▶ sweep cgroups and folder
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """What a person sees while a run goes on: one live line block on a terminal, a line now and then elsewhere.
 
-    leader-kill   fault   ━━━━━━━━━━━━──────  18 s left   1,204/s   p99 14 ms   in force: kill
+leader-kill   fault   ━━━━━━━━━━━━──────  18 s left   1,204/s   p99 14 ms   in force: kill
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Group
 from rich.live import Live
@@ -34,12 +34,14 @@ class LiveProgress:
         self._last: tuple[str, str, tuple[str, ...]] = ("", "", ())
         self._said_at = 0.0
 
-    def __enter__(self) -> LiveProgress:
+    def __enter__(self) -> Self:
         if self._live is not None:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live is not None:
             self._live.stop()
 
@@ -75,7 +77,13 @@ def load_text(progress: Progress) -> str:
 def plain_line(progress: Progress) -> str:
     """Return one line without colours."""
     force = f"in force: {', '.join(progress.in_force)}" if progress.in_force else ""
-    parts = (f"{progress.experiment:<26} {progress.phase:<11}", remaining(progress), load_text(progress), force, progress.note)
+    parts = (
+        f"{progress.experiment:<26} {progress.phase:<11}",
+        remaining(progress),
+        load_text(progress),
+        force,
+        progress.note,
+    )
     return "   ".join(part for part in parts if part)
 
 

@@ -91,7 +91,9 @@ class Lookers:
                 try:
                     look()
                 except Exception as error:  # noqa: BLE001  # a probe is a plugin; its trouble is recorded, never silent
-                    self._add(Event(at_ns=self._stage.clock.now_ns(), kind=EventKind.NOTE, detail=f"look failed: {error!r}"))
+                    self._add(
+                        Event(at_ns=self._stage.clock.now_ns(), kind=EventKind.NOTE, detail=f"look failed: {error!r}")
+                    )
 
     def _look(self, probe: Probe) -> None:
         readings = probe.read(PROBE_TIMEOUT_S)

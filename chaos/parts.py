@@ -37,7 +37,7 @@ class Tables:
     """Where names are looked up. A class's fields are its keys.
 
     A stack or a workload that is no dataclass names the dataclass of its settings as `settings_type`; a stack may name
-    `roles`: each role that a step can be aimed at → the static role of the nodes that can hold it.
+    the `roles` that a step can be aimed at, and its `operations`.
     """
 
     faults: Mapping[str, Any]

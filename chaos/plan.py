@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from chaos.model import Action, Experiment, NamedGate, Node, Selector, Step, Topology
 
+__all__ = ["Tick", "TickKind", "Timeline", "chance", "choose", "describe", "holders", "plan", "rate_per_s", "wanted"]
+
 GRACE_S = 5.0  # a node undoes a fault by itself this long after the heal that never came
 HEAL_DEADLINE_S = 30.0  # until a heal must be proved: a killed server replays its log first
 DRAIN_S = 5.0  # last answers and final reads

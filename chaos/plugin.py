@@ -9,13 +9,13 @@ called `gates` or `reports` of its own is not disturbed.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator
 
     from _pytest._code.code import ExceptionInfo, TerminalRepr
@@ -32,16 +32,12 @@ OPTIONS = {
 }
 
 
-class GateFailed(AssertionError):
+class GateFailed(AssertionError):  # noqa: N818  # the words that reporters show
     """The product failed a gate."""
 
 
 class Inconclusive(Exception):  # noqa: N818  # a verdict, not an error
     """The run can't tell; neither passed nor failed by the product."""
-
-
-class KnownFailure(GateFailed):
-    """A gate failed as the experiment says it would."""
 
 
 # ---------------------------------------------------------------- options and collection
@@ -51,7 +47,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --chaos-* options and their ini twins."""
     group = parser.getgroup("chaosgate", "chaos experiments")
     for name, (default, text) in OPTIONS.items():
-        group.addoption(f"--{name.replace('_', '-')}", dest=name, default=None, help=f"{text} (default: {default or 'off'})")
+        group.addoption(
+            f"--{name.replace('_', '-')}", dest=name, default=None, help=f"{text} (default: {default or 'off'})"
+        )
         parser.addini(name, text, default=default)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
     from contextlib import AbstractContextManager
     from pathlib import Path
@@ -166,6 +166,15 @@ class FindsRole(Protocol):
 
 
 @runtime_checkable
+class ProvidesVersions(Protocol):
+    """A stack whose programs must be fetched or built once."""
+
+    def provide(self, versions: Sequence[str], say: Callable[[str], None]) -> None:
+        """See to it that these versions, and the one it starts with, are at hand; UsageError if one can't be had."""
+        ...
+
+
+@runtime_checkable
 class HasProbes(Protocol):
     """A stack that knows how it is looked at."""
 
@@ -225,6 +234,15 @@ class Gate(Protocol):
 
     def judge(self, recording: Recording) -> Verdict:
         """Return the verdict; what it raises becomes INCONCLUSIVE."""
+        ...
+
+
+@runtime_checkable
+class Watches(Protocol):
+    """A gate that can say no while the run goes on."""
+
+    def watch(self, readings: Sequence[Reading]) -> Verdict | None:
+        """Return a certain FAIL, or None."""
         ...
 
 

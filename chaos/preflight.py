@@ -1,6 +1,6 @@
 """Everything that can be known before anything is touched: what would happen, and what can't.
 
-    experiment ─▶ stack's nodes ─▶ plan ─▶ backend of every fault ─▶ described, or refused with exit code 2
+experiment ─▶ stack's nodes ─▶ plan ─▶ backend of every fault ─▶ described, or refused with exit code 2
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from chaos import plan as planning
 from chaos.errors import CapabilityError, UsageError
-from chaos.model import Topology
+from chaos.model import StackAction, Topology
+from chaos.ports import ProvidesVersions
 from chaos.stacks import STACKS
 from chaos.targets import TARGETS, TargetKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from chaos.model import Action, Experiment
     from chaos.plan import Timeline
@@ -49,6 +50,15 @@ def actions(experiment: Experiment, planned: Timeline) -> Sequence[Action]:
         victims = there[: planning.wanted(step.on, len(there))]
         found.extend(aimed.action for aimed in step.fault.aim(victims, planned.topology))
     return found
+
+
+def provide(experiments: Sequence[Experiment], say: Callable[[str], None]) -> None:
+    """Fetch or build what the set will run, with progress; UsageError if a version can't be had."""
+    for experiment in experiments:
+        stack = STACKS[experiment.stack.name](experiment)
+        if isinstance(stack, ProvidesVersions):
+            operations = [a for a in actions(experiment, timeline(experiment)) if isinstance(a, StackAction)]
+            stack.provide([v for a in operations if (v := a.arguments.get("version"))], say)
 
 
 def describe(experiment: Experiment, target: str) -> str:

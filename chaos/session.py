@@ -1,8 +1,8 @@
 """From experiment files to one decision: refuse what can't run, run each, judge each, write each report.
 
-    files ─▶ check all (nothing touched) ─▶ run ─▶ judge ─▶ report   (each in its own recording)
-                                             └── dirty? nothing else runs there
-                                                             ╰▶ one table, one decision, one exit code
+files ─▶ check all (nothing touched) ─▶ run ─▶ judge ─▶ report   (each in its own recording)
+                                         └── dirty? nothing else runs there
+                                                         ╰▶ one table, one decision, one exit code
 """
 
 from __future__ import annotations

@@ -152,7 +152,11 @@ def _experiment(root: yaml.MappingNode, page: Page, tables: Tables) -> Experimen
     gates = [read_gate(node, page, tables) for node in items(parts.get("gates"), page)]
     slo = from_yaml(Slo, parts["slo"], page) if "slo" in parts else None
     times = (head.warm_up, head.duration) if head else (None, None)
-    check(Draft(warm_up_s=times[0], duration_s=times[1], load=traffic, steps=steps, gates=gates), root, page)
+    operations = getattr(tables.stacks[stack.name], "operations", None) if stack else None
+    draft = Draft(
+        warm_up_s=times[0], duration_s=times[1], load=traffic, steps=steps, gates=gates, operations=operations
+    )
+    check(draft, root, page)
     if head is None or stack is None or traffic is None:
         return None
     return Experiment(

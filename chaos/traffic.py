@@ -1,6 +1,6 @@
 """The traffic of a run: calibrated once for equal loads of a set, started by the engine, recorded per generator.
 
-    calibrated share? ─▶ find the sustainable rate (seconds, once a set) ─▶ offer that share ─▶ Locust in a client node
+calibrated share? ─▶ find the sustainable rate (seconds, once a set) ─▶ offer that share ─▶ Locust in a client node
 """
 
 from __future__ import annotations
@@ -41,7 +41,12 @@ class TrafficOfRun:
     """Implements engine.LoadSource."""
 
     def __init__(
-        self, experiment: Experiment, stack: Stack, workload: LocustWorkload, recorder: Recorder, rates: dict[str, float]
+        self,
+        experiment: Experiment,
+        stack: Stack,
+        workload: LocustWorkload,
+        recorder: Recorder,
+        rates: dict[str, float],
     ) -> None:
         self._experiment, self._stack, self._workload, self._recorder = experiment, stack, workload, recorder
         self._rates = rates

@@ -61,7 +61,9 @@ class AcknowledgedWrites:
                 "the final reads are incomplete: a generator did not close, or did not finish them", **numbers
             )
         return Verdict(
-            status=Status.PASS, summary=f"read back: {counted(len(acknowledged), 'acknowledged write')}", numbers=numbers
+            status=Status.PASS,
+            summary=f"read back: {counted(len(acknowledged), 'acknowledged write')}",
+            numbers=numbers,
         )
 
 

@@ -99,7 +99,7 @@ def _uncounted(verdict: Verdict, validity: Verdict) -> Verdict:
     if verdict.status is Status.FAIL and verdict.certain:
         return verdict
     alone = "" if verdict.status is Status.INCONCLUSIVE else f"{verdict.status.name} "
-    summary = f"the run does not count ({validity.summary}); alone this gate said: {alone}{verdict.summary}"
+    summary = f"the run does not count, see {validity.gate}; alone this gate said: {alone}{verdict.summary}"
     return replace(verdict, status=Status.INCONCLUSIVE, summary=summary)
 
 

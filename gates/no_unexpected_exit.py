@@ -55,10 +55,9 @@ class NoUnexpectedExit:
         }
         if said:
             certain = any(event.data.get("exit_code") not in STOPPED for event in ends)
-            return Verdict(status=Status.FAIL, summary=listed(said), numbers=numbers, certain=certain)
-        return Verdict(
-            status=Status.PASS, summary=f"{numbers['n']} processes ended and started only as faults and operations made them", numbers=numbers
-        )
+            return Verdict(status=Status.FAIL, summary=listed(said, between="; "), numbers=numbers, certain=certain)
+        summary = f"each of {numbers['n']} ended and started only as faults and operations made it"
+        return Verdict(status=Status.PASS, summary=summary, numbers=numbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +81,7 @@ class _Explanations:
 
     def end(self, event: Event) -> bool:
         code, ended_ns = event.data.get("exit_code"), _ended_ns(event)
-        if ended_ns >= self.torn_down_ns:
+        if ended_ns > self.torn_down_ns:
             return True
         if code in KILLED and any(event.node in f.victims and _in_force(f, ended_ns) for f in self.kills):
             return True

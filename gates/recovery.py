@@ -114,7 +114,7 @@ class Recovery:
         numbers = {"value_s": longest, "limit_s": self.limit_s, "n": len(found), "occurrences": list(found)}
         limit, needed = seconds(self.limit_s), seconds(self.limit_s + self.hold_s)
         said = {
-            Status.PASS: f"traffic was back within {seconds(longest)} after {counted(len(found), 'fault')}, limit {limit}",
+            Status.PASS: f"back within {seconds(longest)} after {counted(len(found), 'fault')}, limit {limit}",
             Status.FAIL: f"traffic was not back within {limit} after {listed(worst)}",
             Status.INCONCLUSIVE: f"the traffic after {listed(worst)} is too short to tell: {needed} are needed",
         }

@@ -76,9 +76,8 @@ class ReplicasEqual:
                 "fewer than two members answered" if last.comparable else "the members' revisions or compactions differ"
             )
             return inconclusive(f"the final comparison compares nothing: {why}", **numbers)
-        summary = (
-            f"{len(last.hashes)} members hold the same at revision {last.revision:,}; {counted(len(rounds), 'comparison')} made"
-        )
+        members, made = len(last.hashes), counted(len(rounds), "comparison")
+        summary = f"{members} members hold the same at revision {last.revision:,}; {made} made"
         if numbers["odd_rounds"]:
             summary += f", {numbers['odd_rounds']} aside that did not last"
         return Verdict(status=Status.PASS, summary=summary, numbers=numbers | {"revision": last.revision})
@@ -90,7 +89,7 @@ class ReplicasEqual:
             return None
         last = odd[-1]
         bisect = [r for r in readings if r.name == "replica-bisect" and r.value is not None]
-        where = [f"{r.node} first differs at revision {r.value:,.0f}{f' ({r.text})' if r.text else ''}" for r in bisect]
+        where = [r.text or f"{r.node} first differs at revision {r.value:,.0f}" for r in bisect]
         when = "with traffic stopped" if last.quiet else f"in {len(odd)} comparisons"
         summary = f"replicas differ {when}: {listed(last.odd)} at revision {last.revision:,}"
         return Verdict(

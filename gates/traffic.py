@@ -111,8 +111,8 @@ def _drops(recording: Recording) -> Iterator[tuple[int, int, int]]:
         before_ns, before = now_ns, now
     closed = sum(end.dropped for end in recording.ends.values() if end is not None)
     run = recording.windows.run
-    if run is not None and closed > before:  # dropped after the last count
-        yield before_ns, max(before_ns + 1, run[1]), closed - before
+    if run is not None and closed > before:  # known only since the generator closed: dropped since the last count
+        yield min(before_ns, run[1] - 1), run[1], closed - before
 
 
 def _touches(start: int, end: int, spans: Sequence[Window]) -> bool:

@@ -51,7 +51,9 @@ class Validity:
             *self._windows(recording),
         ]
         if problems:
-            return Verdict(status=Status.INCONCLUSIVE, summary=listed(problems, SHOWN), numbers={"problems": problems})
+            return Verdict(
+                status=Status.INCONCLUSIVE, summary=listed(problems, SHOWN, "; "), numbers={"problems": problems}
+            )
         return Verdict(status=Status.PASS, summary=_praise(recording), numbers={"problems": []})
 
     def _load(self, recording: Recording) -> Iterator[str]:
@@ -232,14 +234,14 @@ def _asked_and_got(event: Event) -> str:
     if event.data.get("phase") == "watch":
         proof = "did not stay in force" if event.data["proof"] == Proof.MISMATCH else "could not be watched"
     odd = [m for m in event.data.get("measurements", ()) if m.get("proof") != Proof.CONFIRMED]
-    told = [f"{m['name']} asked {m['asked']:g} {m['unit']}, got {_got(m)}" for m in odd]
+    told = [f"{m['name']}: asked {_number(m, 'asked')}, got {_number(m, 'got')}" for m in odd]
     why = listed(told) or event.detail or event.data.get("detail", "")
     return f"{proof}{f': {why}' if why else ''}"
 
 
-def _got(measurement: Mapping[str, Any]) -> str:
-    got = measurement.get("got")
-    return "nothing" if got is None else f"{got:g} {measurement['unit']}"
+def _number(measurement: Mapping[str, Any], which: str) -> str:
+    value = measurement.get(which)
+    return "nothing" if value is None else f"{value:g} {measurement['unit']}".strip()
 
 
 def _subjects(inject: Event) -> tuple[str, ...]:

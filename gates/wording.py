@@ -59,7 +59,7 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def listed(names: list[str], most: int = 3) -> str:
+def listed(names: list[str], most: int = 3, between: str = ", ") -> str:
     """Return "a, b, c and 4 more"."""
-    shown = ", ".join(names[:most])
+    shown = between.join(names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -4,8 +4,9 @@
     …                       a lab up and down, a controller killed
     assert_nothing_left(before)
 
-Machines are shared: a process, and what hangs on it (namespaces, bpf links, a lab's cgroups), counts only if it
-carries the mark that this module puts into the environment, which every descendant inherits, orphans too.
+Machines are shared: a process, and what hangs on it (namespaces, bpf links), counts only if it
+carries the mark that this module puts into the environment, which every descendant inherits, orphans too. A lab's
+cgroups count once a snapshot has seen the lab: take one while it stands.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import os
 import platform
 import struct
 import subprocess
-import tempfile
 import time
 import uuid
 from dataclasses import dataclass, fields
@@ -34,6 +34,7 @@ _NAMESPACES = ("net", "pid", "mnt", "user", "uts", "ipc", "cgroup")
 _BPF = {"x86_64": 321, "aarch64": 280}  # syscall numbers of bpf(2)
 _LINK_GET_NEXT_ID = 31  # enum bpf_cmd
 _WAIT_S = 3.0
+_our_labs: set[str] = set()  # ids of labs that a snapshot found with us, or in a folder it was given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +59,11 @@ class Snapshot:
 
 
 def snapshot(folders: Iterable[Path] = ()) -> Snapshot:
-    """Look at everything; `folders` are further folders whose entries count (the temp folder's of ours always do)."""
+    """Look at everything; what is in `folders` counts (pass tempfile.gettempdir() where nobody else writes)."""
     ours, foreign = _processes()
-    held = tuple(_held(foreign))
+    entries = [path for folder in folders for path in folder.iterdir()]
+    _our_labs.update(path.name for path in entries)
+    _our_labs.update(_labs_of(_held([os.getpid(), *ours])))
     return Snapshot(
         processes=frozenset(f"{pid} {_command(pid)}" for pid in ours),
         namespaces=frozenset(_namespaces(ours)),
@@ -68,10 +71,10 @@ def snapshot(folders: Iterable[Path] = ()) -> Snapshot:
         links=frozenset(_ip_json("ip", "-j", "link", key="ifname")),
         qdiscs=frozenset(_ip_json("tc", "-j", "qdisc")),
         tables=frozenset(_nft_tables()),
-        bpf_links=frozenset(_bpf_links() - _bpf_links_of(held)),
-        cgroups=frozenset(_cgroups(_labs_of(held))),
+        bpf_links=frozenset(_bpf_links() - _bpf_links_of(_held(foreign))),
+        cgroups=frozenset(_cgroups(_our_labs)),
         mounts=frozenset(line.split(" ", 2)[2] for line in _text(Path("/proc/self/mountinfo")).splitlines()),
-        folders=frozenset(str(path) for folder in (_temp(), *folders) for path in folder.glob("*") if _ours(path)),
+        folders=frozenset(map(str, entries)),
     )
 
 
@@ -90,11 +93,6 @@ def await_true(what: str, check: Callable[[], object], *, within_s: float = 5.0)
     while not check():
         assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
         time.sleep(0.005)
-
-
-def marked() -> list[int]:
-    """Return the pids of all processes that carry our mark, but for this one."""
-    return _processes()[0]
 
 
 def _processes() -> tuple[list[int], list[int]]:
@@ -124,9 +122,9 @@ def _namespaces(pids: Iterable[int]) -> Iterator[str]:
     for pid in pids:
         for kind in _NAMESPACES:
             with contextlib.suppress(OSError):
-                name = os.readlink(f"/proc/{pid}/ns/{kind}")
-                if name != os.readlink(f"/proc/self/ns/{kind}"):
-                    yield name
+                name = Path(f"/proc/{pid}/ns/{kind}").readlink()
+                if name != Path(f"/proc/self/ns/{kind}").readlink():
+                    yield str(name)
 
 
 def _names(folder: Path) -> list[str]:
@@ -172,7 +170,7 @@ def _held(pids: Iterable[int]) -> Iterator[tuple[Path, str]]:
         with contextlib.suppress(OSError):  # gone meanwhile, or not ours to look at
             for fd in Path(f"/proc/{pid}/fd").iterdir():
                 with contextlib.suppress(OSError):
-                    yield fd, os.readlink(fd)
+                    yield fd, str(fd.readlink())
 
 
 def _bpf_links_of(held: Iterable[tuple[Path, str]]) -> set[str]:
@@ -185,14 +183,6 @@ def _labs_of(held: Iterable[tuple[Path, str]]) -> set[str]:
     return {Path(what).parent.name for _, what in held if what.endswith("/owner.lock")}
 
 
-def _cgroups(foreign_labs: set[str]) -> list[str]:
+def _cgroups(labs: set[str]) -> list[str]:
     tops = (path for depth in ("", "*/") for path in Path("/sys/fs/cgroup").glob(f"{depth}chaosgate-*"))
-    return [str(path) for path in tops if path.name.removeprefix("chaosgate-") not in foreign_labs]
-
-
-def _temp() -> Path:
-    return Path(tempfile.gettempdir())
-
-
-def _ours(path: Path) -> bool:
-    return "chaosgate" in path.name or path.parent != _temp()
+    return [str(path) for path in tops if path.name.removeprefix("chaosgate-") in labs]

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos import units
@@ -24,7 +24,16 @@ DURATIONS = {
 RATES = {"800/s": 800, "50k/s": 50_000, "1.5M/s": 1_500_000, "0.5/s": 0.5, "2G/s": 2e9}
 BIT_RATES = {"10Mbit/s": 1e7, "1Gbit/s": 1e9, "64kbit/s": 64_000, "9600bit/s": 9600, "1.5Mbit/s": 1.5e6}
 SHARES = {"5%": 0.05, "0%": 0, "100%": 1, "0.1%": 0.001, "33.3%": 0.333, "45%": 0.45}
-SIZES = {"64KiB": 65536, "1GB": 10**9, "1GiB": 2**30, "0B": 0, "512B": 512, "1.5kB": 1500, "2TiB": 2 * 2**40, "3MB": 3 * 10**6}
+SIZES = {
+    "64KiB": 65536,
+    "1GB": 10**9,
+    "1GiB": 2**30,
+    "0B": 0,
+    "512B": 512,
+    "1.5kB": 1500,
+    "2TiB": 2 * 2**40,
+    "3MB": 3 * 10**6,
+}
 
 REFUSALS = {
     units.parse_duration: {
@@ -116,7 +125,12 @@ def test_a_refusal_says_what_would_do(parse, text, message):
 
 @pytest.mark.parametrize(
     ("parse", "text"),
-    [(parse, text) for parse, cases in REFUSALS.items() for text, message in cases.items() if "write e.g" not in message],
+    [
+        (parse, text)
+        for parse, cases in REFUSALS.items()
+        for text, message in cases.items()
+        if "write e.g" not in message
+    ],
 )
 def test_the_guess_in_a_refusal_can_itself_be_read(parse, text):
     with pytest.raises(ValueError, match=r".") as refusal:
@@ -130,26 +144,31 @@ positive = st.floats(min_value=0, max_value=1e7, allow_nan=False, allow_subnorma
 
 
 @given(positive)
+@settings(deadline=None)
 def test_a_duration_reads_as_it_was_written(seconds):
     assert units.parse_duration(units.format_duration(seconds)) == seconds
 
 
 @given(positive)
+@settings(deadline=None)
 def test_a_rate_reads_as_it_was_written(rate):
     assert units.parse_rate(units.format_rate(rate)) == rate
 
 
 @given(positive)
+@settings(deadline=None)
 def test_a_bit_rate_reads_as_it_was_written(rate):
     assert units.parse_bit_rate(units.format_bit_rate(rate)) == rate
 
 
 @given(st.floats(min_value=0, max_value=1, allow_subnormal=False))
+@settings(deadline=None)
 def test_a_share_reads_as_it_was_written(share):
     assert units.parse_share(units.format_share(share)) == share
 
 
 @given(st.integers(min_value=0, max_value=2**50))
+@settings(deadline=None)
 def test_a_size_reads_as_it_was_written(size):
     assert units.parse_size(units.format_size(size)) == size
 
@@ -158,6 +177,7 @@ PARSERS = (units.parse_duration, units.parse_rate, units.parse_bit_rate, units.p
 
 
 @given(st.sampled_from(PARSERS), st.text(max_size=20))
+@settings(deadline=None)
 def test_any_text_is_read_or_refused_and_nothing_else_happens(parse, text):
     try:
         assert parse(text) >= 0
@@ -166,6 +186,7 @@ def test_any_text_is_read_or_refused_and_nothing_else_happens(parse, text):
 
 
 @given(st.sampled_from(PARSERS), st.from_regex(r"\A[0-9]{1,4}([.,][0-9]{1,3})?[ ]?[a-zA-Z%/µ]{0,8}\Z"))
+@settings(deadline=None)
 def test_what_looks_like_a_number_with_a_unit_is_read_or_refused(parse, text):
     try:
         assert parse(text) >= 0

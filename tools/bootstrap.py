@@ -65,7 +65,9 @@ def python_packages() -> None:
     try:
         venv.create(VENV, with_pip=True, clear=True)
     except subprocess.CalledProcessError as error:
-        raise fail(".venv could not be made", str(error), "install Python's venv module (Debian: python3-venv)") from error
+        raise fail(
+            ".venv could not be made", str(error), "install Python's venv module (Debian: python3-venv)"
+        ) from error
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     run([*pip, "-e", ".[dev]"], "pip install", "check that this machine reaches a Python package index")
     stamp.write_text(fingerprint())

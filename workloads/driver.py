@@ -55,7 +55,7 @@ class LocustWorkload:
     spawn: Spawn
     python: str = sys.executable
 
-    def start(  # noqa: PLR0917  (the order is the seam's: ports.Workload)
+    def start(
         self,
         load: Load,
         endpoints: Mapping[str, str],

@@ -222,7 +222,7 @@ def read_token(data: bytes) -> str:
     """AuthenticateResponse: token = 2."""
     for number, value in fields(data):
         if number == 2:
-            return _bytes(value).decode()
+            return _bytes(value).decode(errors="backslashreplace")
     raise MessageError("an AuthenticateResponse without token")
 
 

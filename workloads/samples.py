@@ -9,6 +9,7 @@ Texts that repeat (endpoints, operations, errors) are dictionaries that grow; a 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from chaos.model import Outcome
@@ -75,16 +77,20 @@ class SampleWriter:
         options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
         self._stream = pa.ipc.new_stream(self._file, SCHEMA, options=options)
         self.add = self._rows.append
+        self._write(())  # the schema is on disk before the first operation
 
     def flush(self, now_ns: int) -> None:
         """Write a batch; OSError where the disk is full."""
         if self._rows:
-            columns = zip(*self._rows, strict=True)
-            arrays = [self._array(f, column) for f, column in zip(SCHEMA, columns, strict=True)]
-            self._stream.write_batch(pa.record_batch(arrays, schema=SCHEMA))
+            self._write(self._rows)
             self.written += len(self._rows)
             self._rows.clear()
         self.last_flushed_ns = now_ns
+
+    def _write(self, rows: Sequence[Row]) -> None:
+        columns = zip(*rows, strict=True) if rows else itertools.repeat((), len(SCHEMA))
+        arrays = [self._array(f, column) for f, column in zip(SCHEMA, columns, strict=True)]
+        self._stream.write_batch(pa.record_batch(arrays, schema=SCHEMA))
 
     def _array(self, field: pa.Field, column: tuple[Any, ...]) -> pa.Array:
         if field.type != _TEXTS:

@@ -16,7 +16,7 @@ import gevent
 from gevent.event import Event
 from locust import User, constant, task
 from locust.env import Environment
-from locust.exception import StopUser
+from locust.exception import RescheduleTaskImmediately, StopUser
 
 from chaos.clock import NS, ns
 from chaos.stacks.etcd.errors import outcome
@@ -50,8 +50,9 @@ class KvUser(User):
 
     @task
     def operate(self) -> None:
-        """Wait for the next arrival and serve it."""
+        """Wait for the next arrival and serve it; always RescheduleTaskImmediately."""
         self.traffic.serve(self.kv)
+        raise RescheduleTaskImmediately  # the schedule says when to go on, not Locust's wait
 
 
 class Traffic:

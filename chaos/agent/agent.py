@@ -133,7 +133,7 @@ class Agent:
     # ------------------------------------------------------------ dead-men
 
     def close(self) -> None:
-        """The controller is gone: only what cuts its own control path may stay, until its deadline."""
+        """Note that the controller is gone: only what cuts its own control path may stay, until its deadline."""
         with self._changed:
             self._lease = Lease(until_ns=0, closed=True)
             self._changed.notify_all()

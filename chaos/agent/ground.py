@@ -78,12 +78,17 @@ class Ground:
     def shaper(self) -> Shaper:
         """Return the shaper in service; one that has died is replaced, without the rules that died with it."""
         with self.lock:
+            living = self.living_shaper()
+            if living is None:
+                living = self.opened = open_shaper(self._ports(), self.shaper_backend)
+            return living
+
+    def living_shaper(self) -> Shaper | None:
+        """Return the shaper in service; of one that has died, what is left is taken away, and there is none."""
+        with self.lock:
             if self.opened is not None and not self.opened.state().get("alive", False):
-                self.opened.close()
-                self.opened = None
+                self.close()
                 self.shaping.clear()
-            if self.opened is None:
-                self.opened = open_shaper(self._ports(), self.shaper_backend)
             return self.opened
 
     def close(self) -> None:

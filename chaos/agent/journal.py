@@ -15,7 +15,6 @@ import fcntl
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chaos.agent.points import effect
@@ -23,6 +22,7 @@ from chaos.errors import AgentError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 LOCK = "owner.lock"
 

@@ -1,13 +1,12 @@
 """What of the kernel's network state a fault could have changed, in a form that can be compared: before == after.
 
-Links (name, flags, master, mtu), qdiscs and nft rules of a namespace; counters and handles that change by
-themselves are left out.
+Links (name, flags, master, mtu), qdiscs and nft rules of a namespace. Left out: counters, which change by
+themselves, rules that do nothing, and the shaper's own devices, which stand by between faults.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 
 LINK_KEYS = ("ifname", "flags", "mtu", "master", "operstate")
 QDISC_KEYS = ("kind", "handle", "parent", "dev", "root", "options")
-_COUNTER = re.compile(r"counter packets \d+ bytes \d+| expires \S+")
 TIMEOUT_S = 10
+DEVICES = "chaosgate"  # how the names of the shaper's own devices begin
 
 
 def state(ground: Ground, nodes: list[str]) -> dict[str, Any]:
@@ -32,17 +31,59 @@ def _of(netns: int) -> dict[str, Any]:
     with inside(netns):
         links = _json(["ip", "-j", "link"])
         qdiscs = _json(["tc", "-j", "qdisc"])
-        rules = _output(["nft", "list", "ruleset"])
+        rules = json.loads(_output(["nft", "-j", "list", "ruleset"]) or '{"nftables": []}')["nftables"]
     return {
-        "links": sorted((pick(link, LINK_KEYS) for link in links), key=str),
-        "qdiscs": sorted((pick(qdisc, QDISC_KEYS) for qdisc in qdiscs), key=str),
-        "rules": _COUNTER.sub("", rules),
+        "links": sorted((pick(link, LINK_KEYS) for link in links if not _ours(link, "ifname")), key=str),
+        "qdiscs": sorted((pick(qdisc, QDISC_KEYS) for qdisc in qdiscs if not _ours(qdisc, "dev")), key=str),
+        "rules": in_effect(rules),
     }
+
+
+def in_effect(ruleset: list[dict[str, Any]]) -> list[str]:
+    """Return the objects of `nft -j list ruleset` that do something to packets, each as a line, in their order.
+
+    A chain that is empty and accepts does nothing; nor does a jump there, nor a set that nobody names.
+    """
+    chains = [one["chain"] for one in ruleset if "chain" in one]
+    rules = [one["rule"] for one in ruleset if "rule" in one]
+    while True:
+        full = {_home(rule) for rule in rules}
+        idle = {_name(chain) for chain in chains if _name(chain) not in full and chain.get("policy") != "drop"}
+        left = [rule for rule in rules if not _targets(rule) & idle]
+        if len(left) == len(rules):
+            break
+        rules = left
+    standing = [chain for chain in chains if _name(chain) not in idle]
+    return [json.dumps(_lasting(one), sort_keys=True) for one in [*standing, *rules]]
+
+
+def _name(chain: dict[str, Any]) -> tuple[str, str, str]:
+    return chain["family"], chain["table"], chain["name"]
+
+
+def _home(rule: dict[str, Any]) -> tuple[str, str, str]:
+    return rule["family"], rule["table"], rule["chain"]
+
+
+def _targets(rule: dict[str, Any]) -> set[tuple[str, str, str]]:
+    verdicts = [one.get("jump") or one.get("goto") for one in rule["expr"] if isinstance(one, dict)]
+    return {(rule["family"], rule["table"], one["target"]) for one in verdicts if one}
+
+
+def _lasting(value: Any) -> Any:
+    """Leave out what changes by itself: handles and counters."""
+    if isinstance(value, dict):
+        return {key: _lasting(one) for key, one in value.items() if key not in ("handle", "counter")}
+    return [_lasting(one) for one in value] if isinstance(value, list) else value
 
 
 def pick(data: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
     """Return the part of `data` under `keys`."""
     return {key: data[key] for key in keys if key in data}
+
+
+def _ours(data: dict[str, Any], key: str) -> bool:
+    return str(data.get(key, "")).startswith(DEVICES)
 
 
 def _json(argv: list[str]) -> list[dict[str, Any]]:

@@ -26,8 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chaos.agent import pcap
 from chaos.agent.flow import MAGIC, NS, STAMP, Asked, Flow
+from chaos.agent.pcap import Captured, render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +49,7 @@ class Task:
     flows: list[Flow]
     tail_ns: int
     pcap: str
-    captured: list[pcap.Captured] = field(default_factory=list)
+    captured: list[Captured] = field(default_factory=list)
     done_ns: int | None = None
 
     def finish_ns(self, now_ns: int) -> int | None:
@@ -94,7 +94,8 @@ class Meter:
     def step(self, extra: list[int]) -> tuple[list[dict[str, Any]], list[int]]:
         """Wait for the next thing, do it; return finished answers, and which of `extra` is readable."""
         sockets = [*self._plain.values(), *self._unchecked.values()]
-        ready, _, _ = select.select([*sockets, *extra], [], [], self._wait_s())
+        waited: list[Any] = [*sockets, *extra]
+        ready, _, _ = select.select(waited, [], [], self._wait_s())
         for one in ready:
             if isinstance(one, socket.socket):
                 self._receive(one)
@@ -139,7 +140,7 @@ class Meter:
             if task.pcap and len(task.captured) < PCAP_MAX:
                 head = payload[: STAMP.size]
                 at_ns = now_ns + self._wall_ns
-                task.captured.append(pcap.Captured(at_ns, source, sink.getsockname(), head, len(payload)))
+                task.captured.append(Captured(at_ns, source, sink.getsockname(), head, len(payload)))
 
     def _finished(self, now_ns: int) -> list[dict[str, Any]]:
         over = [t for t in self._tasks if (end := t.finish_ns(now_ns)) is not None and end <= now_ns]
@@ -152,7 +153,7 @@ class Meter:
         answer = {"id": task.id, "flows": [flow.result() for flow in task.flows]}
         if task.pcap:
             try:
-                Path(task.pcap).write_bytes(pcap.render(task.captured))
+                Path(task.pcap).write_bytes(render(task.captured))
                 answer["pcap"] = task.pcap
             except OSError as error:
                 answer["pcap_error"] = str(error)
@@ -164,7 +165,7 @@ def _bound(netns: int, address: str, *, unchecked: bool) -> socket.socket:
 
     with inside(netns):
         one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    one.setblocking(False)  # noqa: FBT003
+    one.setblocking(False)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
     if unchecked:
         one.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
@@ -185,7 +186,6 @@ def be_punctual() -> bool:
 
 def main() -> None:
     """Serve until the end of stdin."""
-    stdin = sys.stdin.buffer.raw  # type: ignore[attr-defined] # a BufferedReader has one; unbuffered lines for select
     pending = b""
     meter: Meter | None = None
     realtime = be_punctual()
@@ -195,7 +195,7 @@ def main() -> None:
             _say(answer)
         if 0 not in ready:
             continue
-        data = stdin.read(65536)
+        data = os.read(0, 65536)
         if not data:
             return
         *lines, pending = (pending + data).split(b"\n")

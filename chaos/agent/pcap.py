@@ -57,7 +57,7 @@ def _ip(packet: Captured) -> bytes:
 
 def checksum(header: bytes) -> int:
     """Return the internet checksum of a header of even length (RFC 1071)."""
-    total = sum(struct.unpack(f"!{len(header) // 2}H", header))
+    total: int = sum(struct.unpack(f"!{len(header) // 2}H", header))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

@@ -1,7 +1,7 @@
 """A node's processes as the kernel shows them: there or not, stopped or not, using the CPU or not.
 
-    pid_lab ─▶ /proc/<pid>/stat: state (R S T Z), utime + stime        proc(5)
-    pid_lab ─▶ /proc/<pid>/net/tcp: what the node listens on           proc(5)
+pid_lab ─▶ /proc/<pid>/stat: state (R S T Z), utime + stime        proc(5)
+pid_lab ─▶ /proc/<pid>/net/tcp: what the node listens on           proc(5)
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     journal without a living owner ─▶ each record undone, newest first ─▶ forgotten
 
-`ground.json` beside the records says where the lab's sockets were. If they are gone, so is the lab, and with it
+`ground` beside the records says where the lab's sockets were. If they are gone, so is the lab, and with it
 every process, link and namespace that a fault could have touched: that is healed, not an error.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-GROUND = "ground.json"
+GROUND = "ground"
 REACH_S = 3.0
 
 

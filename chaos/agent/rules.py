@@ -61,8 +61,9 @@ def take(ground: Ground, node: str, name: str) -> None:
         before = ground.shaping.get(node, [])
         after = [pair for pair in before if pair[0] != name]
         ground.shaping[node] = after
-        if ground.opened is not None and len(after) != len(before):
-            ground.opened.set(node, in_order(after))
+        shaper = ground.living_shaper()
+        if shaper is not None and len(after) != len(before):
+            shaper.set(node, in_order(after))
 
 
 def observe(ground: Ground, node: str, name: str) -> dict[str, object]:

@@ -1,12 +1,12 @@
 """JSON lines on stdin and stdout: {"id", "op", …} ─▶ {"id", "ok": true, …} | {"id", "error": …}; also {"event": …}.
 
-    hello    nodes [{name, address, socket, netns, port, freezer}], lab_socket, hub_netns, journal, lease_s, shaper
-             (netns and hub_netns: path of a namespace, or the number of an inherited descriptor)
-    inject   name, subject, action, deadline_s         heal     name
-    observe  kind, undo                                measure  flows, tail_s, pcap
-    ports    source, sink, ports                       kernel   nodes
-    beat     renews the lease                          state    what is in force
-    bye      heal everything and end                   events   undone, undo failed, stop-at
+hello    nodes [{name, address, socket, netns, port, freezer}], lab_socket, hub_netns, journal, lease_s, shaper
+         (netns and hub_netns: path of a namespace, or the number of an inherited descriptor)
+inject   name, subject, action, deadline_s         heal     name
+observe  kind, undo                                measure  flows, tail_s, pcap
+ports    source, sink, ports                       kernel   nodes
+beat     renews the lease                          state    what is in force
+bye      heal everything and end                   events   undone, undo failed, stop-at
 """
 
 from __future__ import annotations
@@ -116,16 +116,22 @@ def _netns(where: str | int) -> int:
 
 def answer(agent: Agent | None, request: Mapping[str, Any]) -> None:
     """Carry out one request and say what came of it."""
-    number, op = request.get("id"), str(request.get("op"))
+    number = request.get("id")
     try:
-        if agent is None:
-            raise AgentError(f"{op}: say hello first")
-        if op not in agent.answers:
-            raise AgentError(f"no such op {op!r}; known: hello, bye, {', '.join(sorted(agent.answers))}")
-        say({"id": number, "ok": True, **agent.answers[op](request)})
+        say({"id": number, "ok": True, **carry_out(agent, request)})
     except Exception as error:  # noqa: BLE001 - the agent must survive any request; the controller is told
         text = str(error) if isinstance(error, AgentError) else f"{type(error).__name__}: {error}"
         say({"id": number, "error": text})
+
+
+def carry_out(agent: Agent | None, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answer to one request; AgentError if it can't be had."""
+    op = str(request.get("op"))
+    if agent is None:
+        raise AgentError(f"{op}: say hello first")
+    if op not in agent.answers:
+        raise AgentError(f"no such op {op!r}; known: hello, bye, {', '.join(sorted(agent.answers))}")
+    return agent.answers[op](request)
 
 
 def say(data: Mapping[str, Any]) -> None:

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chaos.positions import suggestion
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 

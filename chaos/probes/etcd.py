@@ -252,6 +252,10 @@ def _replica(node: str, found: Round, numbered: Mapping[str, object]) -> Reading
 
 
 def _comparable_from(found: Round, node: str) -> int:
-    """Return the compact revision, or 1: the empty store, in which all members begin alike."""
+    """Return the first revision that can be compared: 1, the empty store in which all begin alike, without compaction.
+
+    The compact revision itself can't: newer versions answer it with a hash noted *before* they compacted.
+    """
     made = found.hashes[node]
-    return max(1, made.compact_revision) if isinstance(made, KvHash) else 1
+    first = made.compact_revision + 1 if isinstance(made, KvHash) else 1  # never compacted: -1
+    return min(max(1, first), found.at_revision)

@@ -36,9 +36,7 @@ class TargetKind:
     backend: Callable[[Action], str]
 
 
-def _open_netns(
-    nodes: Sequence[Node], *, cpu: Mapping[str, float], evidence: Path
-) -> AbstractContextManager[Target]:
+def _open_netns(nodes: Sequence[Node], *, cpu: Mapping[str, float], evidence: Path) -> AbstractContextManager[Target]:
     from chaos.places import labs  # noqa: PLC0415  # loaded when it is used, here and below
     from chaos.targets.netns.lab import NodeSpec  # noqa: PLC0415
     from chaos.targets.netns.target import open_netns  # noqa: PLC0415

@@ -121,7 +121,7 @@ def _from_nowhere(roles: Roles, row: int) -> Violation:
     h = roles.history
     reader = np.flatnonzero(roles.ok & (roles.read == roles.written[row]))[:1]
     swap = h.operation(row)
-    reason = f"{short(swap.value)} was seen, so its swap took effect, but nothing wrote {short(swap.expect)}, which it expects"
+    reason = f"{short(swap.value)} was seen, so {swap} took effect, but nothing wrote {short(swap.expect)}"
     return Violation(key=int(h.key[row]), reason=reason, rows=np.unique([row, *reader]))
 
 
@@ -158,11 +158,11 @@ def _chained(clusters: Clusters, parent: Ints) -> tuple[Clusters, Violation | No
     swaps = np.flatnonzero(parent != NONE)
     if not len(swaps):
         return clusters, None
-    expected, first, count = np.unique(parent[swaps], return_index=True, return_counts=True)
+    expected, count = np.unique(parent[swaps], return_counts=True)
     if (twice := np.flatnonzero(count > 1)).size:
         return clusters, _two_swaps(clusters, parent, int(expected[twice[0]]))
     root, depth = np.where(parent == NONE, np.arange(len(parent)), parent), (parent != NONE).astype(np.int64)
-    for _ in range(int(len(parent)).bit_length()):  # pointer doubling: each round follows twice as many swaps
+    for _ in range(len(parent).bit_length()):  # pointer doubling: each round follows twice as many swaps
         depth, root = depth + depth[root], root[root]
     if (endless := np.flatnonzero(parent[root] != NONE)).size:
         return clusters, _cycle(clusters, parent, int(endless[0]))
@@ -216,7 +216,7 @@ def _zones(clusters: Clusters) -> tuple[Violation | None, Zones]:
     place, block = place[order], block[order]
     call, returned = clusters.call()[order], clusters.returned()[order]
     groups = _starts(place)
-    broken = _out_of_order(clusters, order, groups, block, call, returned) if len(order) else None
+    broken = _out_of_order(clusters, order, groups) if len(order) else None
     starts = _starts(block)
     roots = block[starts]
     null = clusters.writer[roots] == NONE
@@ -232,10 +232,9 @@ def _starts(labels: Ints) -> Ints:
     return np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]]) if len(labels) else np.empty(0, dtype=np.int64)
 
 
-def _out_of_order(
-    clusters: Clusters, order: Ints, groups: Ints, block: Ints, call: Ints, returned: Ints
-) -> Violation | None:
+def _out_of_order(clusters: Clusters, order: Ints, groups: Ints) -> Violation | None:
     """Find an operation that returned before the call of one that an earlier group of its block holds."""
+    block, call, returned = clusters.root[clusters.cluster[order]], clusters.call()[order], clusters.returned()[order]
     serial = np.cumsum(np.r_[False, block[1:] != block[:-1]])[groups] * (clusters.roles.forever + 1)
     latest = np.maximum.accumulate(np.maximum.reduceat(call, groups) + serial)
     earliest = np.minimum.reduceat(returned, groups) + serial

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chaos.model import Outcome
-from gates.linearizability import blocks, refused
-from gates.linearizability.history import GET, History, Ints, short
+from gates.linearizability import appends, blocks, refused
+from gates.linearizability.history import GET, Bools, History, Ints, short
 from gates.linearizability.lost import relaxed, supplemented
 from gates.linearizability.result import Answer, Result, Violation
 from gates.linearizability.roles import Roles, roles_of
@@ -115,7 +115,7 @@ def _illegal(roles: Roles, violation: Violation, count: Result) -> Result:
 # ---------------------------------------------------------------- the fast path
 
 
-def _sorted_out(roles: Roles, fast: Ints) -> tuple[Violation | None, Ints]:
+def _sorted_out(roles: Roles, fast: Bools) -> tuple[Violation | None, Ints]:
     """Decide what sorting decides; return a violation, or the keys on which refused swaps are left over."""
     nobody = np.empty(0, dtype=np.int64)
     if (rows := roles.never_written()).size:
@@ -145,6 +145,9 @@ def _searched(roles: Roles, keys: Ints, limits: _Limits) -> tuple[Violation | No
     Each key gets an equal share of the time left; what the easy ones did not use goes to a second try of the others.
     """
     jobs = sorted((rows_of(roles, int(key)) for key in keys), key=len)
+    for rows in jobs:
+        if len(rows) and (pair := appends.violation(roles, rows)) is not None:
+            return replace(pair, by_search=True), []
     for _ in range(2):
         left, reasons = [], []
         for number, rows in enumerate(jobs):

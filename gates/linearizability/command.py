@@ -29,8 +29,7 @@ AXIS_MAX = 60  # characters of the time axis
 def main_check(path: Path, budget_s: float, out: TextIO) -> int:
     """Check a file, print the answer to `out`, and return the exit code; UsageError if the file is wrong."""
     result = check(History.read(path), budget_s=budget_s)
-    for line in lines(result):
-        out.write(line + "\n")
+    out.writelines(line + "\n" for line in lines(result))
     return EXIT[result.answer]
 
 

@@ -115,7 +115,7 @@ class History:
         )
 
     def _text(self, code: np.int64) -> Any:
-        return None if code == NULL else self.values[code]
+        return None if code == NULL else self.values[int(code)]
 
     def rows(self, chosen: Bools | Ints) -> History:
         """Return the history of the chosen rows (a mask or row numbers), with the same tables."""

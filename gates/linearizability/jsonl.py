@@ -16,7 +16,7 @@ import numpy as np
 
 from chaos.errors import UsageError
 from chaos.model import Outcome
-from gates.linearizability.history import APPEND, CAS, GET, NEVER, OPS, PUT, History, Row, columns
+from gates.linearizability.history import APPEND, CAS, GET, NEVER, OPS, History, Row, columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ _OUTCOMES = {outcome.name.lower(): int(outcome) for outcome in Outcome}
 _OK, _LAST = int(Outcome.OK), NEVER - 1
 
 
-class _Wrong(ValueError):
+class _WrongLineError(ValueError):
     """A line is not an operation."""
 
 
@@ -59,12 +59,12 @@ def _rows(lines: Iterator[str], problems: list[tuple[int, str]]) -> Iterator[Row
             continue
         try:
             yield _row(_object(line), number)
-        except _Wrong as wrong:
+        except _WrongLineError as wrong:
             problems.append((number, str(wrong)))
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise _Wrong(f"{name} is not JSON; write a number, text, or null")
+    raise _WrongLineError(f"{name} is not JSON; write a number, text, or null")
 
 
 _decode = json.JSONDecoder(parse_constant=_no_constant).decode
@@ -74,24 +74,26 @@ def _object(line: str) -> dict[str, Any]:
     try:
         found = _decode(line)
     except json.JSONDecodeError as error:
-        raise _Wrong(f"not JSON: {error.msg} at column {error.colno}; write one whole operation a line") from error
+        raise _WrongLineError(
+            f"not JSON: {error.msg} at column {error.colno}; write one whole operation a line"
+        ) from error
     except RecursionError as error:
-        raise _Wrong("lists or objects are nested too deeply; write values as text") from error
+        raise _WrongLineError("lists or objects are nested too deeply; write values as text") from error
     if type(found) is not dict:
-        raise _Wrong(
+        raise _WrongLineError(
             f'not an operation; write an object such as {{"client": 3, "op": "get", …}}, not {line.strip()[:40]}'
         )
     return found
 
 
 def _row(fields: dict[str, Any], number: int) -> Row:
-    """Turn one line's object into a row; _Wrong for the first thing that is missing or can't be."""
+    """Turn one line's object into a row; _WrongLineError for the first thing that is missing or can't be."""
     op = _one_of(fields, "op", _OPS)
     outcome = _one_of(fields, "outcome", _OUTCOMES)
     call, returned = _times(fields, outcome)
     swapped = fields.get("swapped")
     if op == CAS and outcome == _OK and type(swapped) is not bool:
-        raise _Wrong(f'a cas that is ok says "swapped": true or false, not {json.dumps(swapped)}')
+        raise _WrongLineError(f'a cas that is ok says "swapped": true or false, not {json.dumps(swapped)}')
     return (
         _label(fields, "key"),
         _label(fields, "client"),
@@ -111,7 +113,7 @@ def _field(fields: dict[str, Any], name: str) -> Any:
         return fields[name]
     near = difflib.get_close_matches(name, fields, 1)
     hint = f"; is {near[0]!r} meant?" if near else f"; add {json.dumps(name)}"
-    raise _Wrong(f"{fields.get('op') or 'the operation'} has no {name!r}{hint}")
+    raise _WrongLineError(f"{fields.get('op') or 'the operation'} has no {name!r}{hint}")
 
 
 def _one_of(fields: dict[str, Any], name: str, known: dict[str, int]) -> int:
@@ -119,7 +121,9 @@ def _one_of(fields: dict[str, Any], name: str, known: dict[str, int]) -> int:
     code = known.get(found) if type(found) is str else None
     if code is None:
         near = difflib.get_close_matches(str(found), known, 1)
-        raise _Wrong(f"no such {name} {json.dumps(found)}; {f'is {near[0]!r} meant?' if near else _either(known)}")
+        raise _WrongLineError(
+            f"no such {name} {json.dumps(found)}; {f'is {near[0]!r} meant?' if near else _either(known)}"
+        )
     return code
 
 
@@ -131,21 +135,25 @@ def _label(fields: dict[str, Any], name: str) -> str | int:
     label = _field(fields, name)
     if type(label) is str or type(label) is int:
         return label
-    raise _Wrong(f"{name!r} is {json.dumps(label)[:40]}; it is text or a whole number")
+    raise _WrongLineError(f"{name!r} is {json.dumps(label)[:40]}; it is text or a whole number")
 
 
 def _times(fields: dict[str, Any], outcome: int) -> tuple[int, int]:
     call, returned = _field(fields, "call_ns"), _field(fields, "return_ns")
     if type(call) is not int or not -_LAST <= call <= _LAST:
-        raise _Wrong(f"'call_ns' is {json.dumps(call)[:40]}; it is whole nanoseconds (64 bits)")
+        raise _WrongLineError(f"'call_ns' is {json.dumps(call)[:40]}; it is whole nanoseconds (64 bits)")
     if returned is None:
         if outcome == _OK:
-            raise _Wrong('an operation that is ok has returned: give \'return_ns\', or say "outcome": "unknown"')
+            raise _WrongLineError(
+                'an operation that is ok has returned: give \'return_ns\', or say "outcome": "unknown"'
+            )
         return call, NEVER
     if type(returned) is not int or not -_LAST <= returned <= _LAST:
-        raise _Wrong(f"'return_ns' is {json.dumps(returned)[:40]}; it is whole nanoseconds (64 bits), or null")
+        raise _WrongLineError(f"'return_ns' is {json.dumps(returned)[:40]}; it is whole nanoseconds (64 bits), or null")
     if outcome == _OK and returned < call:
-        raise _Wrong(f"returned at {returned}, before its call at {call}; are the two swapped, or of two clocks?")
+        raise _WrongLineError(
+            f"returned at {returned}, before its call at {call}; are the two swapped, or of two clocks?"
+        )
     return call, returned
 
 
@@ -154,9 +162,9 @@ def _mixed_with_appends(history: History) -> Iterator[tuple[int, str]]:
     appended = np.isin(history.key, np.unique(history.key[history.op == APPEND]))
     for row in np.flatnonzero(appended):
         operation = history.operation(int(row))
-        for value in (operation.value, operation.expect):
-            needless = value is None and history.op[row] in {GET, PUT, CAS}
-            if not needless and type(value) is not str and operation.outcome is not Outcome.FAILED:
-                what = f"{operation.op} of {json.dumps(value)[:40]} on {operation.key!r}, a key with appends"
-                yield operation.place, f"{what}: its values are text; write text, or use another key"
-                break
+        needed = () if operation.value is None and operation.op != "append" else (operation.value,)
+        expected = () if operation.expect is None else (operation.expect,)
+        strange = [json.dumps(value)[:40] for value in (*needed, *expected) if type(value) is not str]
+        if strange and operation.outcome is not Outcome.FAILED:
+            what = f"{operation.op} of {strange[0]} on {operation.key!r}, a key with appends"
+            yield operation.place, f"{what}: its values are text; write text, or use another key"

@@ -43,22 +43,20 @@ def violation(clusters: Clusters, fast: Bools) -> Violation | None:
         return None
     row, cluster = int(rows[wrong[0]]), int(expected[wrong[0]])
     refused, h = roles.history.operation(row), roles.history
-    first = [m for m in _seers(clusters, cluster) if roles.returned[m] == since[cluster]][:1]
-    last = [m for m in _seers(clusters, cluster) if roles.call[m] == until[cluster]][:1]
+    seers = _seers(clusters, cluster)
+    first = seers[roles.returned[seers] == since[cluster]][:1]
+    last = seers[roles.call[seers] == until[cluster]][:1]
     reason = f"{refused}, although {clusters.value(cluster)} was there before it was called and after it returned"
-    witness = np.unique([r for r in (row, int(clusters.writer[cluster]), *first, *last) if r != NONE])
-    return Violation(key=int(h.key[row]), reason=reason, rows=witness)
+    rows = np.concatenate([first, last, [row, clusters.writer[cluster]]])
+    return Violation(key=int(h.key[row]), reason=reason, rows=np.unique(rows[rows != NONE]))
 
 
-def _seers(clusters: Clusters, cluster: int) -> list[int]:
+def _seers(clusters: Clusters, cluster: int) -> Ints:
     """Return the rows of a cluster's members, and of the swap that ended it."""
-    roles = clusters.roles
-    ends = [
-        r
-        for r in clusters.writer[clusters.writer != NONE]
-        if clusters.of_pair[roles.read[r]] == cluster and roles.read[r] != NONE
-    ]
-    return [*clusters.row[clusters.cluster == cluster].tolist(), *map(int, ends)]
+    roles, writers = clusters.roles, clusters.writer[clusters.writer != NONE]
+    swaps = writers[roles.history.op[writers] == CAS]
+    ended = swaps[clusters.of_pair[roles.read[swaps]] == cluster]
+    return np.concatenate([clusters.row[clusters.cluster == cluster], ended])
 
 
 def _certainly_there(clusters: Clusters) -> tuple[Ints, Ints]:
@@ -98,7 +96,7 @@ def keys_left_over(clusters: Clusters, zones: Zones, fast: Bools) -> Ints:
 
 
 def _segments(clusters: Clusters, zones: Zones) -> tuple[Ints, Ints]:
-    """Number the clusters in the order found, key by key: cluster → segment, and segment → cluster.
+    """Return the order found as numbers, key by key: cluster → segment, and segment → cluster.
 
     A backward block takes effect at its s, or where the forward zone around that ends.
     """

@@ -44,4 +44,4 @@ class Violation:
     key: int
     reason: str
     rows: Ints
-    by_search: bool = False
+    by_search: bool = False  # so it may rest on a write that a cut-short recording lost

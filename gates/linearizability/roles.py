@@ -48,7 +48,8 @@ class Roles:
         odd = live_write & ((h.value == NULL) | (h.value == empty))
         odd |= live_write & (h.op == CAS) & (h.value == h.expect)
         odd |= live_write & (wanted & (self.writers > 1))[self.written]
-        return self.appended | (np.bincount(h.key[odd], minlength=len(h.keys)) > 0)
+        searched: Bools = self.appended | (np.bincount(h.key[odd], minlength=len(h.keys)) > 0)
+        return searched
 
     def never_written(self) -> Ints:
         """Return the rows of ok reads and swaps that saw a value which no operation can have written."""
@@ -60,7 +61,8 @@ class Roles:
 
 
 def _present(pairs: Ints) -> Ints:
-    return pairs[pairs != NONE]
+    present: Bools = pairs != NONE
+    return pairs[present]
 
 
 def roles_of(history: History) -> Roles:

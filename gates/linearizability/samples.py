@@ -96,4 +96,4 @@ def _factorised_together(first: pa.ChunkedArray, second: pa.ChunkedArray) -> tup
 
 
 def _numbers(column: pa.ChunkedArray, absent: int) -> Ints:
-    return pc.fill_null(pc.cast(column, pa.int64()), absent).to_numpy().astype(np.int64)
+    return np.asarray(pc.fill_null(pc.cast(column, pa.int64()), absent).to_numpy(), dtype=np.int64)

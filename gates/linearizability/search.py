@@ -248,13 +248,14 @@ class Search:
     def _offer(self, frame: _Frame, best: dict[Hashable, tuple[int, int, bool]], choice: tuple[int, int, bool]) -> None:
         """Keep, of the writes that do the same, the one that returns first."""
         step = (self.sure if choice[2] else self.unsure)[choice[1]]
-        if step.kind == SWAP and step.wants != frame.state:
-            return
-        if step.kind == APPEND and self.target is not None and not self.target.startswith(step.gives, frame.state):
-            return
         kind = (step.kind, step.gives)
-        if kind not in best or choice < best[kind]:
+        if self._allows(frame.state, step) and (kind not in best or choice < best[kind]):
             best[kind] = choice
+
+    def _allows(self, state: Any, step: Step) -> bool:
+        if step.kind == SWAP:
+            return bool(step.wants == state)
+        return step.kind != APPEND or self.target is None or self.target.startswith(step.gives, state)
 
     def _urgency(self, choice: tuple[int, int, bool], waiting: dict[Any, int]) -> tuple[bool, int]:
         """Order choices: unseen values last (another write will hide them), else by who waits most urgently."""

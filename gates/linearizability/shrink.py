@@ -60,14 +60,16 @@ def _fewest(removable: Ints, illegal: Callable[[Ints], bool], trial: Trial) -> I
 
 def _looks(roles: Roles, rows: Ints) -> Bools:
     """Say which rows only look: gets and refused swaps."""
-    return (roles.written[rows] == NONE) & (roles.history.op[rows] != APPEND)
+    looks: Bools = (roles.written[rows] == NONE) & (roles.history.op[rows] != APPEND)
+    return looks
 
 
 def _with_looks(roles: Roles, rows: Ints, kept: Ints) -> Ints:
     """Return the rows with only `kept` of the looks, less the writes that come after everybody had looked."""
     rows = rows[~_looks(roles, rows) | np.isin(rows, kept)]
     observers = rows[_looks(roles, rows) | (roles.ok[rows] & (roles.history.op[rows] == CAS))]
-    return rows[roles.call[rows] <= roles.returned[observers].max(initial=0)]
+    in_time: Bools = roles.call[rows] <= roles.returned[observers].max(initial=0)
+    return rows[in_time]
 
 
 def _illegal_with_writes(roles: Roles, rows: Ints, kept: Ints, trial: Trial) -> bool:

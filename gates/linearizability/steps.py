@@ -9,8 +9,8 @@ import numpy as np
 from chaos.model import Outcome
 from gates.linearizability.history import APPEND, CAS, GET, NULL, Ints
 from gates.linearizability.roles import NONE, Roles
-from gates.linearizability.search import READ, SWAP, UNLIKE, UNSEEN, WRITE, Search, Step
 from gates.linearizability.search import APPEND as APPENDS
+from gates.linearizability.search import READ, SWAP, UNLIKE, UNSEEN, WRITE, Search, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,11 +56,11 @@ def _register(steps: Sequence[Step]) -> Search:
 
 
 def _texts(roles: Roles, rows: Ints) -> Search:
-    """Appends: the state is the text; if nothing else writes, it is how much of the longest text read is there."""
+    """Return a search whose state is the text or, with appends alone, how much of the longest text read is there."""
     h = roles.history
 
     def text(code: np.int64) -> str:
-        return "" if code == NULL else str(h.values[code])
+        return "" if code == NULL else str(h.values[int(code)])
 
     steps = [_step(roles, int(row), text) for row in rows]
     read = [step.wants for step in steps if step.kind == READ]

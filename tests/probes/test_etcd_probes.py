@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 
 import pytest
 
@@ -38,7 +37,9 @@ def test_probes_can_be_made_before_the_stack_is_up_and_count_rounds_together():
         probes = probes_of(stack, target)
         assert probes["etcd-status"][0].read(1.0)
         replica = probes["etcd-replicas"][0]
-        rounds = [replicas(r)["etcd1"][1]["round"] for r in (replica.read(1.0), replica.read(1.0), stack.compare_replicas())]
+        rounds = [
+            replicas(r)["etcd1"][1]["round"] for r in (replica.read(1.0), replica.read(1.0), stack.compare_replicas())
+        ]
         assert rounds == [1, 2, 3]
 
 
@@ -164,33 +165,41 @@ def test_an_unreachable_member_makes_the_comparison_not_quiet_and_has_no_value()
         assert found["etcd1"][0].value == found["etcd2"][0].value is not None
 
 
-@pytest.mark.real
-def test_a_history_that_is_compacted_where_it_differs_says_so():
-    odd = [("k0", "lost"), *COMMON[1:]]
-    with separate(COMMON, odd, COMMON) as members:
-        members.ask(lambda c: c.call("/v3/kv/compaction", {"revision": "30", "physical": True}), 5.0)
-        differing = [*COMMON[:9], ("k1", "x")]
-        assert differing
-        found = bisected(ReplicaProbe(members=members).compare_quiet(2.0))
-        # Compaction dropped the difference with the overwritten value: nothing is left to differ.
-        assert found == {}
-        members.ask_one("m2", lambda c: c.put("k0", "odd"), 2.0)
-        members.ask(lambda c: c.put("k0", "even"), 2.0, ("m1", "m3"))
-        assert bisected(ReplicaProbe(members=members).compare_quiet(2.0))["m2"].value == 43.0
+def compact(members, revision):
+    members.ask(lambda c: c.call("/v3/kv/compaction", {"revision": str(revision), "physical": True}), 5.0)
 
 
 @pytest.mark.real
-def test_a_replica_edited_offline_is_found():
+def test_a_difference_after_a_compaction_is_dated():
+    with separate(COMMON, [*COMMON[:-1], ("k4", "odd")], COMMON) as members:
+        compact(members, 30)
+        assert bisected(ReplicaProbe(members=members).compare_quiet(2.0))["m2"].value == 42.0
+
+
+@pytest.mark.real
+def test_a_difference_from_before_the_compaction_has_no_date_and_says_why():
+    with separate([("once", "a"), *COMMON], [("once", "b"), *COMMON], [("once", "a"), *COMMON]) as members:
+        compact(members, 30)
+        found = bisected(ReplicaProbe(members=members).compare_quiet(2.0))["m2"]
+        assert found.value is None
+        assert found.why == "m2 differs from m1 already at revision 31, where the comparable history begins"
+
+
+@pytest.mark.real
+def test_one_byte_changed_in_one_members_file_is_found_though_all_are_healthy():
     with cluster() as (stack, target):
         put_all(stack, COMMON)
-        for name in stack.member_names:
-            target.stop(name, "etcd", grace_s=5)
-        shutil.copytree(target.folder("etcd1") / "etcd", target.base / "before")
-        target.revive("etcd1")
-        target.revive("etcd2")
-        target.revive("etcd3")
-        until(lambda: not stack.quorum_lost())
+        revision = stack.members.ask_one("etcd1", lambda c: c.put("precious", "a-value-like-no-other"), 2.0)
+        put_all(stack, COMMON)
         assert bisected(stack.compare_replicas()) == {}
+        target.stop("etcd2", "etcd", grace_s=5)
+        file = target.folder("etcd2") / "etcd/member/snap/db"
+        file.write_bytes(file.read_bytes().replace(b"a-value-like-no-other", b"A-value-like-no-other"))
+        target.revive("etcd2")
+        until(lambda: len(stack.members.statuses(0.5)) == 3)
+        assert not stack.quorum_lost()
+        found = bisected(stack.compare_replicas())
+        assert {node: reading.value for node, reading in found.items()} == {"etcd2": float(revision)}
 
 
 def test_a_taken_name_is_an_error(monkeypatch):
@@ -200,5 +209,5 @@ def test_a_taken_name_is_an_error(monkeypatch):
 
     entry = EntryPoint(name="etcd", value="theirs.etcd:make", group="chaosgate.stacks")
     monkeypatch.setattr(stacks, "entry_points", lambda *, group: [entry] if group == entry.group else [])
-    with pytest.raises(UsageError, match="theirs.etcd:make: the name 'etcd' in chaosgate.stacks is taken"):
+    with pytest.raises(UsageError, match=r"theirs\.etcd:make: the name 'etcd' in chaosgate\.stacks is taken"):
         stacks.merged({"etcd": 1}, "chaosgate.stacks")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import socket
 import subprocess
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from chaos.stacks.etcd.versions import DEFAULT_VERSION, provide
 from workloads import etcd_messages as etcd
 from workloads.unary import CallError, Unary
+
+if TYPE_CHECKING:
+    import signal
+    from pathlib import Path
 
 
 def free_ports(count: int) -> list[int]:
@@ -44,7 +47,14 @@ class Etcd:
 
     def start(self) -> None:
         url, peer = f"http://{self.address}", f"http://127.0.0.1:{self.peer}"
-        argv = [str(provide(DEFAULT_VERSION)), "--name", "m", "--data-dir", str(self.folder / "data"), "--unsafe-no-fsync"]
+        argv = [
+            str(provide(DEFAULT_VERSION)),
+            "--name",
+            "m",
+            "--data-dir",
+            str(self.folder / "data"),
+            "--unsafe-no-fsync",
+        ]
         argv += ["--listen-client-urls", url, "--advertise-client-urls", url, "--listen-peer-urls", peer]
         argv += ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"m={peer}", "--log-level", "error"]
         with (self.folder / "etcd.log").open("ab") as log:
@@ -57,10 +67,11 @@ class Etcd:
             client = Unary(self.address, timeout_s=1)
             try:
                 client.call(etcd.PUT, etcd.put_request("ready", "1"))
-                return
             except CallError:
                 assert time.monotonic() < deadline, (self.folder / "etcd.log").read_text()
                 time.sleep(0.05)
+            else:
+                return
             finally:
                 client.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 
@@ -21,7 +22,7 @@ class Server:
         self._act = act
         self._greeting = greeting
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = "127.0.0.1:%d" % self._listener.getsockname()[1]
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._open: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -33,10 +34,8 @@ class Server:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for sock in self._open:
-            try:
+            with contextlib.suppress(OSError):  # the client closed it first
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         for thread in self._threads:
             thread.join(5)
         for sock in self._open:
@@ -90,19 +89,19 @@ def echo(sock, stream, body):
     sock.sendall(answer(body[5:], stream))
 
 
-def close(sock, stream, body):
+def close(sock, _stream, _body):
     sock.shutdown(socket.SHUT_RDWR)
 
 
 def reset(code: int):
-    def act(sock, stream, body):
+    def act(sock, stream, _body):
         sock.sendall(http2.pack(http2.RST_STREAM, 0, stream, code.to_bytes(4, "big")))
 
     return act
 
 
 def go_away(last: int):
-    def act(sock, stream, body):
+    def act(sock, _stream, _body):
         sock.sendall(http2.pack(http2.GOAWAY, 0, 0, last.to_bytes(4, "big") + bytes(4)))
 
     return act

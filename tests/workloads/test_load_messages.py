@@ -92,7 +92,9 @@ def test_a_frame_larger_than_allowed_is_refused():
 def test_literal_headers_are_read_back_by_hpack(headers):
     from hpack import Decoder
 
-    assert [(str(n), str(v)) for n, v in Decoder(max_header_list_size=1 << 20).decode(http2.literals(headers))] == headers
+    assert [
+        (str(n), str(v)) for n, v in Decoder(max_header_list_size=1 << 20).decode(http2.literals(headers))
+    ] == headers
 
 
 @given(

@@ -120,5 +120,10 @@ def test_nothing_is_due_after_the_end():
 
 def test_stages_add_up_and_the_last_one_holds():
     parts = pieces(100, (LoadStage(ramp_s=1, share=0.5, hold_s=2), LoadStage(ramp_s=1, share=1.0, hold_s=1)))
-    assert [(p.at_s, p.start_per_s, p.end_per_s) for p in parts] == [(0, 0, 50), (1, 50, 50), (3, 50, 100), (4, 100, 100)]
+    assert [(p.at_s, p.start_per_s, p.end_per_s) for p in parts] == [
+        (0, 0, 50),
+        (1, 50, 50),
+        (3, 50, 100),
+        (4, 100, 100),
+    ]
     assert parts[-1].for_s == float("inf")

@@ -114,7 +114,7 @@ def test_a_connection_that_closed_between_calls_is_opened_anew_and_nothing_is_lo
 
 
 def test_an_error_of_the_server_keeps_its_code_and_text():
-    def act(sock, stream, body):
+    def act(sock, stream, _body):
         trailers = http2.literals([(":status", "200"), ("grpc-status", "8"), ("grpc-message", "too%20many")])
         sock.sendall(http2.pack(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, stream, trailers))
 
@@ -124,7 +124,7 @@ def test_an_error_of_the_server_keeps_its_code_and_text():
 
 
 def test_an_answer_that_is_no_grpc_is_named():
-    def act(sock, stream, body):
+    def act(sock, stream, _body):
         block = http2.literals([(":status", "503")])
         sock.sendall(http2.pack(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, stream, block))
 
@@ -133,7 +133,7 @@ def test_an_answer_that_is_no_grpc_is_named():
 
 
 def test_padded_and_continued_frames_are_read():
-    def act(sock, stream, body):
+    def act(sock, stream, _body):
         block, cut = raw.GRPC_OK, 5
         message = b"\x00\x00\x00\x00\x02hi"
         sock.sendall(http2.pack(http2.HEADERS, 0, stream, block[:cut]))
@@ -206,7 +206,7 @@ def raw_grants(server):
 def test_an_answer_larger_than_the_window_is_acknowledged_piece_by_piece():
     size = 20 << 20
 
-    def act(sock, stream, body):
+    def act(sock, stream, _body):
         sock.sendall(http2.pack(http2.HEADERS, http2.END_HEADERS, stream, raw.GRPC_OK))
         whole = b"\x00" + size.to_bytes(4, "big") + bytes(size)
         for at in range(0, len(whole), 16384):
@@ -230,7 +230,9 @@ def certificates(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
     if shutil.which("openssl") is None:
         pytest.fail("openssl is missing; apt-get install openssl")
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    )
     files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
     subprocess.run([*command.split(), *files], check=True, capture_output=True)
     return folder
@@ -239,6 +241,7 @@ def certificates(tmp_path_factory):
 @pytest.mark.real
 def test_tls_and_a_password_reach_a_real_member(tmp_path, certificates):
     from conftest import free_ports
+
     from chaos.stacks.etcd.versions import DEFAULT_VERSION, provide
 
     port, peer = free_ports(2)
@@ -247,7 +250,12 @@ def test_tls_and_a_password_reach_a_real_member(tmp_path, certificates):
     argv = [str(provide(DEFAULT_VERSION)), "--data-dir", str(tmp_path / "d"), "--listen-client-urls", url]
     argv += ["--advertise-client-urls", url, "--listen-peer-urls", f"http://127.0.0.1:{peer}", "--unsafe-no-fsync"]
     argv += ["--cert-file", str(cert), "--key-file", str(key), "--log-level", "error"]
-    argv += ["--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}", "--initial-cluster", f"default=http://127.0.0.1:{peer}"]
+    argv += [
+        "--initial-advertise-peer-urls",
+        f"http://127.0.0.1:{peer}",
+        "--initial-cluster",
+        f"default=http://127.0.0.1:{peer}",
+    ]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         speak_with_a_password(f"127.0.0.1:{port}", Tls(ca=str(cert)))

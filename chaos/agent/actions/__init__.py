@@ -1,6 +1,6 @@
 """The closed list of what may be done to a node. Each file: prepare (look), apply, undo, observe.
 
-    prepare ─▶ undo data ─▶ journal ─▶ apply … observe … undo ─▶ forget
+prepare ─▶ undo data ─▶ journal ─▶ apply … observe … undo ─▶ forget
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One side of a partition: the node and its peers no longer hear each other.
 
-    peer ──▶ bridge ──✂── port of the node     and the other way round; ARP and everybody else pass
+peer ──▶ bridge ──✂── port of the node     and the other way round; ARP and everybody else pass
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Impair the packets of a node: the shaper's work, one or two rules for each action.
 
-    peer ──▶ bridge ──▶ port of the node [IN here] ──▶ eth0          [OUT where the node's packets enter the hub]
+peer ──▶ bridge ──▶ port of the node [IN here] ──▶ eth0          [OUT where the node's packets enter the hub]
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """SIGKILL or SIGSTOP to the stack's processes of a node; the undo is their start, or SIGCONT.
 
-    KILL ─▶ ended by signal 9 ─▶ revive: the recorded command, a new pid
-    STOP ─▶ state T           ─▶ CONT: the same pid goes on
+KILL ─▶ ended by signal 9 ─▶ revive: the recorded command, a new pid
+STOP ─▶ state T           ─▶ CONT: the same pid goes on
 """
 
 from __future__ import annotations

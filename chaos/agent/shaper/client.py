@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -139,6 +140,12 @@ class QueueShaper(DaemonShaper):
         }
 
     def close(self) -> None:
-        """Rules off, release what is held, let go. Idempotent."""
-        self._keeper.close()
+        """Rules off, release what is held, let go. Idempotent.
+
+        In this order: when a hook goes, the kernel drops what is queued anywhere in its namespace.
+        """
+        with contextlib.suppress(ShaperError):  # the keeper takes back what this could not
+            for node in () if self._closed else tuple(self._rules):
+                self.set(node, ())
         super().close()
+        self._keeper.close()

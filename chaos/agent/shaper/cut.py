@@ -3,7 +3,8 @@
     table inet chaosgate { chain refused { prerouting, priority raw: iifname "eth0" ip saddr { … } drop } }
 
 A packet is always refused where it arrives: the sender's own firewall would tell its TCP. So "A sends nothing to B"
-is "B refuses A". Works in an unprivileged user namespace. The table's name is reserved; nothing else is touched.
+is "B refuses A". Works in an unprivileged user namespace. The table's name is reserved; nothing else is touched. When the table goes, the kernel drops what nfqueue holds in the same
+namespace at that moment.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from chaos.agent.shaper.child import environment
 from chaos.agent.shaper.client import DaemonShaper, QueueShaper
-from chaos.agent.shaper.kernel import CLONE_NEWNET, bring_up, libc, run
+from chaos.agent.shaper.kernel import CLONE_NEWNET, libc, run
 from chaos.agent.shaper.netem import NetemShaper
 from chaos.agent.shaper.nfqueue import Queues
 from chaos.agent.shaper.values import BACKENDS, Port, Rule, ShaperError
@@ -104,7 +104,7 @@ def _tried() -> dict[str, str]:
     if os_error:
         return dict.fromkeys(BACKENDS, "no network namespace can be made; root or a user namespace is needed")
     here = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    bring_up("lo", mtu=65536, queue_length=1000)
+    run(here, ("ip", "link", "set", "lo", "up"))
     found = {}
     for name, attempt in (("netem", _try_netem), ("tap", _try_tap), ("nfqueue", _try_nfqueue)):
         try:

@@ -46,7 +46,10 @@ class EtcdError(StackError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """Files in PEM: the authority that signed the servers, and our own certificate where servers ask for one."""
+    """Files in PEM: the authority that signed the servers, and our own certificate where servers ask for one.
+
+    With users enabled too, the gateway refuses a certificate whose subject has a CommonName.
+    """
 
     ca: Path
     cert: Path | None = None

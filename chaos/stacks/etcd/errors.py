@@ -7,7 +7,7 @@
 A write wrongly called failed makes a sound store look broken; wrongly called unknown, it only weakens the check.
 So FAILED needs code *and* whole text, and a place in etcd's source from which it can only come too early to
 have had an effect. Texts: api/v3rpc/rpctypes/error.go; order of the steps: processInternalRaftRequestOnce in
-server/etcdserver/v3_server.go, and apply.go (both read at v3.5.35; 3.4.23 and 3.6 agree where we rely on it).
+server/etcdserver/v3_server.go, and apply.go, read at v3.5.35 and v3.6.16.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ ROWS: tuple[Row, ...] = (
     ),
     _failed(Code.UNAVAILABLE, "etcdserver: no leader", "the has-leader check runs before the handler"),
     _failed(Code.UNAVAILABLE, "etcdserver: not capable", "the interceptor refused it before the handler"),
+    _failed(Code.FAILED_PRECONDITION, "etcdserver: not capable", "the same, as 3.6 words it"),
     _failed(Code.UNAVAILABLE, "etcdserver: rpc not supported for learner", "the interceptor refused it"),
+    _failed(Code.FAILED_PRECONDITION, "etcdserver: rpc not supported for learner", "the same, as 3.6 words it"),
     _failed(Code.UNKNOWN, "raft proposal dropped", "Raft's own word for: not appended, on the member that was asked"),
     _failed(Code.UNIMPLEMENTED, "", "no handler ran"),
     # who are you

@@ -115,6 +115,11 @@ class EtcdStack:
         """Return node → cores for the nodes that are to be limited."""
         return {} if self.settings.cpu is None else dict.fromkeys(self.member_names, self.settings.cpu)
 
+    def provide(self, versions: Sequence[str], say: Say) -> None:
+        """See to it that these versions, and the one it starts with, are at hand; UsageError if one can't be had."""
+        for version in dict.fromkeys((self.spec.versions.get(COMPONENT, DEFAULT_VERSION), *versions)):
+            provide(version, say)
+
     def quorum(self) -> int:
         """Return how many members must be up for a write."""
         return roles.quorum(self.settings.members)

@@ -13,10 +13,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -26,14 +24,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from chaos.errors import TargetError
 from chaos.targets.netns import syscalls, wire
 from chaos.targets.netns.loop import Loop, ended_children, rows_stopped
+from chaos.targets.netns.network import hub_lines, ip, new_netns, node_lines, port_lines
 from chaos.targets.netns.nodeinit import NodeInit, Run, Seat, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-HUB_BRIDGE = "br0"
-NODE_LINK = "eth0"
-_PREFIX = 24
 _BOOT_S = 10.0
 _DEATH_S = 10.0  # a node's processes are gone in milliseconds, unless the kernel holds one
 
@@ -102,7 +98,6 @@ def _be_init(plan: Plan) -> NoReturn:
         _say(error=str(error))
         os._exit(1)
     lab.serve()
-    os._exit(0)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,12 +136,12 @@ class LabInit:
         self._mounts()
         hub = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         for plot in self._plan.plots:
-            self._places[plot.name] = Place(plot=plot, netns=_new_netns(hub))
+            self._places[plot.name] = Place(plot=plot, netns=new_netns(hub))
         self._wire_up(hub)
         for place in self._places.values():
             self._fork_node(place)
 
-    def serve(self) -> None:
+    def serve(self) -> NoReturn:
         """Answer until the controller is gone."""
         server = wire.listen(Path(self._plan.folder, "run", "lab.sock"))
         self._loop.watch(server.fileno(), lambda: wire.answer(server, self._handle))
@@ -169,22 +164,13 @@ class LabInit:
             syscalls.mount(str(hosts), "/etc/hosts", flags=syscalls.MS_BIND)
 
     def _wire_up(self, hub: int) -> None:
-        _ip(
-            "link set lo up",
-            f"link add {HUB_BRIDGE} type bridge mcast_snooping 0",
-            f"address add {self._plan.hub_address}/{_PREFIX} dev {HUB_BRIDGE}",
-            f"link set {HUB_BRIDGE} up",
-            *(line for place in self._places.values() for line in _port_lines(place)),
-            keep=[place.netns for place in self._places.values()],
-        )
-        for place in self._places.values():
+        places = self._places.values()
+        ports = (line for place in places for line in port_lines(place.plot.port, place.netns))
+        ip(*hub_lines(self._plan.hub_address), *ports, keep=[place.netns for place in places])
+        for place in places:
             syscalls.setns(place.netns, syscalls.CLONE_NEWNET)
             try:
-                _ip(
-                    "link set lo up",
-                    f"address add {place.plot.address}/{_PREFIX} dev {NODE_LINK}",
-                    f"link set {NODE_LINK} up",
-                )
+                ip(*node_lines(place.plot.address))
             finally:
                 syscalls.setns(hub, syscalls.CLONE_NEWNET)
 
@@ -328,7 +314,7 @@ class LabInit:
     def _poweroff(self, request: Mapping[str, Any]) -> dict[str, Any]:
         place = self._place(request)
         if place.up:
-            _ip(f"link set {place.plot.port} down")
+            ip(f"link set {place.plot.port} down")
             os.kill(place.pid, signal.SIGKILL)
             self._await_dead(place)
         return {"ended_ns": place.down_ns}
@@ -349,7 +335,7 @@ class LabInit:
             return {"booted": [], "failed": {}}
         names = [run.name for run in place.runs if run.unpowered]
         self._thaw(place)
-        _ip(f"link set {place.plot.port} up")
+        ip(f"link set {place.plot.port} up")
         self._fork_node(place)
         failed = dict(place.failed or {})
         return {"booted": [name for name in names if name not in failed], "failed": failed}
@@ -371,39 +357,3 @@ def _described(place: Place) -> dict[str, Any]:
     plot = place.plot
     state = {"pid": place.pid, "up": place.up, "down_ns": place.down_ns, "netns": f"/proc/1/fd/{place.netns}"}
     return {**state, "address": plot.address, "port": plot.port, "freezer": plot.freezer}
-
-
-def _new_netns(hub: int) -> int:
-    """Return a new network namespace, and stay in the hub's.
-
-    No IPv6: a cut between two IPv4 addresses must not be walked around by link-local ones.
-    """
-    syscalls.unshare(syscalls.CLONE_NEWNET)
-    try:
-        for which in ("all", "default"):
-            with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
-                Path(f"/proc/sys/net/ipv6/conf/{which}/disable_ipv6").write_text("1", encoding="ascii")
-        return os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        syscalls.setns(hub, syscalls.CLONE_NEWNET)
-
-
-def _port_lines(place: Place) -> Sequence[str]:
-    port = place.plot.port
-    return (
-        f"link add {port} type veth peer name {NODE_LINK} netns /proc/self/fd/{place.netns}",
-        f"link set {port} master {HUB_BRIDGE}",
-        f"link set {port} up",
-    )
-
-
-def _ip(*lines: str, keep: Sequence[int] = ()) -> None:
-    """Give `lines` to one ip(8), in the calling thread's network namespace; TargetError with what it refused."""
-    program = shutil.which("ip", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
-    if program is None:
-        raise TargetError("no `ip` on PATH; install iproute2")
-    done = subprocess.run(
-        [program, "-batch", "-"], input="\n".join(lines), capture_output=True, text=True, pass_fds=keep, check=False
-    )
-    if done.returncode != 0:
-        raise TargetError(f"ip: {done.stderr.strip()} in: {'; '.join(lines)}")

@@ -1,7 +1,7 @@
 """One step in force: applied together, measured, watched, healed, and the heal measured too.
 
-    begin ─▶ inject ─▶ confirm ─▶ watch, once a second … ─▶ heal asked ─▶ undone ─▶ measured gone ─▶ future
-    (all of the step together)     └───── every word of it is an Evidence in `events` ─────┘
+begin ─▶ inject ─▶ confirm ─▶ watch, once a second … ─▶ heal asked ─▶ undone ─▶ measured gone ─▶ future
+(all of the step together)     └───── every word of it is an Evidence in `events` ─────┘
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any
 from chaos import fidelity
 from chaos.clock import NS
 from chaos.errors import AgentError, DirtyError, HarnessError
-from chaos.fidelity import Flow
-from chaos.model import Aimed, Evidence, Freeze, Measurement, Power, Proof, Signal
+from chaos.model import Aimed, Evidence, Freeze, Measurement, NodeAction, Power, Proof, Signal, StackAction
 from chaos.targets.netns import signs
 from chaos.targets.netns.probing import Plan, flows_of, read_flows, watch_flows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from chaos.fidelity import Flow
     from chaos.targets.netns.target import NetnsTarget
 
+ATTEMPTS = 3
 WATCH_S = 1.0
 WATCH_ROUNDS = 5  # the last so many low-rate rounds are judged together
 LOOK_APART_S = 0.25  # between two looks at the CPU time of what should stand still
@@ -50,6 +51,12 @@ class Part:
         """The action's kind."""
         return self.aimed.action.kind
 
+    @property
+    def action(self) -> NodeAction:
+        """The action; a target is never given a stack's own operations."""
+        assert not isinstance(self.aimed.action, StackAction)
+        return self.aimed.action
+
 
 class NetnsInjection:
     """A step in force on a lab. Thread-safe; `heal` may be called from anywhere, any number of times."""
@@ -65,7 +72,6 @@ class NetnsInjection:
         self._healed: Future[Evidence] | None = None
         self._lock = threading.Lock()
         self._rounds: dict[str, deque[Flow]] = {}
-        self._misfortune: str = ""
 
     # ------------------------------------------------------------ into force
 
@@ -107,16 +113,20 @@ class NetnsInjection:
             self._watched.set()
 
     def _confirm(self) -> None:
+        """Measure, and again if a noisy moment left doubt; a mismatch is never measured away."""
         pcap = self._target.evidence_file(f"{self.name}-confirm.pcap")
-        flows, tail_s = flows_of(self._plan)
-        got = self._flows(flows, tail_s, pcap)
-        paths = self._plan.judge(self._target.bare, got)
-        for part in self._parts:
-            effective_ns, found = self._signs_now(part)
-            mine = [*found, *paths.of(part.aimed.subject)]
+        for _ in range(ATTEMPTS):
+            found = [(part, *self._signs_now(part)) for part in self._parts]
+            flows, tail_s = flows_of(self._plan)
+            paths = self._plan.judge(self._target.bare, self._flows(flows, tail_s, pcap))
+            told = [(part, at_ns, [*seen, *paths.of(part.aimed.subject)]) for part, at_ns, seen in found]
+            if self._healing.is_set() or all(fidelity.proof(mine) is not Proof.INCONCLUSIVE for _, _, mine in told):
+                break
+        for part, effective_ns, mine in told:
             proof = fidelity.proof(mine)
-            detail = self._misfortune or _sentence(proof, mine)
-            self._say(part, "confirm", mine, proof, detail, effective_ns or part.applied_ns, (pcap.name,))
+            self._say(
+                part, "confirm", mine, proof, _sentence(proof, mine), effective_ns or part.applied_ns, (pcap.name,)
+            )
 
     def _watch(self) -> None:
         flows, tail_s = watch_flows(self._plan)
@@ -150,7 +160,7 @@ class NetnsInjection:
             if isinstance(part.aimed.action, Signal | Freeze):
                 self._healing.wait(LOOK_APART_S)
             second = self._look(part)
-            found = signs.in_force(part.aimed.action, part.undo, first, second, self._ports(part))
+            found = signs.in_force(part.action, part.undo, first, second, self._ports(part))
             if fidelity.proof(found) is Proof.CONFIRMED or time.monotonic() > until or self._healing.is_set():
                 return signs.ended_ns(second), found
             self._healing.wait(0.1)
@@ -170,19 +180,18 @@ class NetnsInjection:
     # ------------------------------------------------------------ bad news
 
     def undone(self, event: Mapping[str, Any]) -> None:
-        """The agent undid an action by itself: say so."""
+        """Say that the agent undid an action by itself."""
         for part in self._parts:
             if part.name == event["name"] and not self._healing.is_set():
                 why = f"the agent undid it by itself: {event['why']}"
                 self._say(part, "watch", (fidelity.check("in force", holds=False, why=why),), Proof.MISMATCH, why)
 
     def alarm(self, why: str) -> None:
-        """Something that holds the fault, or measures it, is gone."""
+        """Say that what holds the fault, or measures it, is gone."""
         if self._healing.is_set():
             return
-        self._misfortune = why
         for part in self._parts:
-            self._say(part, "watch", (fidelity.check("in force", holds=None, why=why),), Proof.MISMATCH, why)
+            self._say(part, "watch", (fidelity.check("in force", holds=False, why=why),), Proof.MISMATCH, why)
 
     # ------------------------------------------------------------ healed
 
@@ -208,7 +217,7 @@ class NetnsInjection:
 
     def _undo(self) -> int:
         asked = [self._target.client.send("heal", name=part.name) for part in self._parts]
-        return max(self._target.client.wait("heal", one, REPLY_S)["undone_ns"] for one in asked)
+        return max(int(self._target.client.wait("heal", one, REPLY_S)["undone_ns"]) for one in asked)
 
     def _prove_gone(self, undone_ns: int) -> Evidence:
         until = time.monotonic() + GONE_S
@@ -222,23 +231,23 @@ class NetnsInjection:
         told = [self._say_healed(part, seen, mine, undone_ns) for (part, seen), mine in found]
         worst = min(told, key=lambda one: _WORST_FIRST.index(one.proof))
         if worst.proof is Proof.MISMATCH:
-            raise DirtyError(f"{worst.subject}: {worst.action}: still there {GONE_S:.0f} s after its undo: {worst.detail}")
+            raise DirtyError(
+                f"{worst.subject}: {worst.action}: still there {GONE_S:.0f} s after its undo: {worst.detail}"
+            )
         return replace(worst, subject=", ".join(one.subject for one in told))
 
     def _gone_now(self) -> list[tuple[tuple[Part, Mapping[str, Any]], list[Measurement]]]:
         flows, tail_s = flows_of(self._plan, healed=True)
         paths = self._plan.judge_gone(self._target.bare, self._flows(flows, tail_s))
         restored = self._target.restored(self)
-        found = []
+        found: list[tuple[tuple[Part, Mapping[str, Any]], list[Measurement]]] = []
         for part in self._parts:
             seen = self._look(part)
-            mine = [*signs.gone(part.aimed.action, part.undo, seen), *paths.of(part.aimed.subject), *restored]
+            mine = [*signs.gone(part.action, part.undo, seen), *paths.of(part.aimed.subject), *restored]
             found.append(((part, seen), mine))
         return found
 
-    def _say_healed(
-        self, part: Part, seen: Mapping[str, Any], mine: Sequence[Measurement], undone_ns: int
-    ) -> Evidence:
+    def _say_healed(self, part: Part, seen: Mapping[str, Any], mine: Sequence[Measurement], undone_ns: int) -> Evidence:
         proof = fidelity.proof(mine)
         effective_ns, detail = undone_ns, _sentence(proof, mine)
         action = part.aimed.action

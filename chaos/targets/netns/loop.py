@@ -6,7 +6,7 @@ import contextlib
 import os
 import selectors
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ class Loop:
         """Watch `fd` no longer."""
         self._selector.unregister(fd)
 
-    def run(self) -> None:
+    def run(self) -> NoReturn:
         """Serve for ever."""
         while True:
             for key, _ in self._selector.select():

@@ -134,7 +134,6 @@ class NodeInit:
         self._tell(failed=failed)
         loop.watch(server.fileno(), lambda: wire.answer(server, self.handle))
         loop.run()
-        sys.exit(0)  # not reached: a loop serves for ever
 
     def handle(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Answer one request; the ops are listed in wire.py."""

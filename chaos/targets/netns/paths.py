@@ -60,7 +60,7 @@ def paths(mine: Sequence[Aimed], others: Sequence[Aimed], nodes: Sequence[str]) 
     shaped = _fairly([one for one in hurt if not one.cut], SHAPED_MAX)
     free = [pair for pair in pairs if not any(touches(one, *pair) for one in [*mine, *others])]
     victims = {one.subject for one in mine}
-    return Paths(hurt=tuple([*cuts, *shaped]), spared=tuple(_spared(free, victims)))
+    return Paths(hurt=(*cuts, *shaped), spared=tuple(_spared(free, victims)))
 
 
 def _hurt(pair: tuple[str, str], mine: Sequence[Aimed], others: Sequence[Aimed]) -> Hurt:

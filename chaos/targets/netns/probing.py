@@ -1,18 +1,21 @@
 """From the paths of a step to the packets that measure them, and from what arrived to measurements. Pure.
 
-    Paths ─flows_of─▶ flows for the meter ─▶ got ─judge─▶ Measurement… by subject (and those of spared paths for all)
+Paths ─flows_of─▶ flows for the meter ─▶ got ─judge─▶ Measurement… by subject (and those of spared paths for all)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from chaos import fidelity
+from chaos import fidelity, tolerances
 from chaos.fidelity import Flow
 from chaos.model import Measurement, NodeAction, Shape
-from chaos.targets.netns.paths import Hurt, Paths
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from chaos.targets.netns.paths import Hurt, Paths
 
 Pair = tuple[str, str]
 ALL_PER_S = 5000  # packets of all flows together: what one Python process sends and receives with room to spare
@@ -81,8 +84,8 @@ class Plan:
 def plan(actions: Sequence[NodeAction], paths: Paths) -> Plan:
     """Decide how many packets a step takes, and how fast."""
     needs = [fidelity.needed(action) for action in actions]
-    tails = [fidelity.tail_s(one.impairment) for one in actions if isinstance(one, Shape)]
-    tail_s = max(tails, default=fidelity.TAIL_S)
+    tails = [tolerances.tail_s(one.impairment) for one in actions if isinstance(one, Shape)]
+    tail_s = max(tails, default=tolerances.TAIL_S)
     packets = max(need.packets for need in needs)
     send_s = max(need.seconds - tail_s for need in needs)
     flows = max(1, len(paths.hurt) + len(paths.spared))
@@ -98,9 +101,9 @@ def flows_of(plan: Plan, *, healed: bool = False) -> tuple[list[dict[str, Any]],
         flows.append(_flow(path.source, path.sink, packets, per_s, corrupts=_corrupts(path)))
         flows += _trains(path)
     if not healed:
-        spared = min(plan.packets, 2 * fidelity.TOLERANCES["spared"].packets)
+        spared = min(plan.packets, 2 * tolerances.TOLERANCES["spared"].packets)
         flows += [_flow(*pair, spared, min(per_s, spared / plan.send_s)) for pair in plan.paths.spared]
-    return flows, fidelity.TAIL_S if healed else plan.tail_s
+    return flows, tolerances.TAIL_S if healed else plan.tail_s
 
 
 def watch_flows(plan: Plan) -> tuple[list[dict[str, Any]], float]:
@@ -134,7 +137,7 @@ def _judge_hurt(path: Hurt, bare: Flow, got: Flow) -> tuple[Measurement, ...]:
 
 def _after_heal(packets: int) -> int:
     """Half of what tells a share from its half also tells half of it from nothing."""
-    return max(fidelity.TOLERANCES["spared"].packets, packets // 2)
+    return max(tolerances.TOLERANCES["spared"].packets, packets // 2)
 
 
 def _corrupts(path: Hurt) -> bool:
@@ -143,9 +146,9 @@ def _corrupts(path: Hurt) -> bool:
 
 def _trains(path: Hurt) -> list[dict[str, Any]]:
     rates = [one.rate_bit_s for one in path.impairments if one.rate_bit_s is not None]
-    if not rates or path.cut or min(rates) > fidelity.HIGHEST_RATE_BIT_S:
+    if not rates or path.cut or min(rates) > tolerances.HIGHEST_RATE_BIT_S:
         return []
-    train = fidelity.train_for(min(rates))
+    train = tolerances.train_for(min(rates))
     return [
         {
             "source": path.source,

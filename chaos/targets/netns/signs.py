@@ -123,7 +123,9 @@ def _without_power(undo: Look, second: Look) -> tuple[Measurement, ...]:
     dark = not second["port_up"] and not second["carrier"]
     return (
         check(f"link of {undo['subject']} without carrier", holds=dark, why="" if dark else _power_text(second)),
-        check(f"nothing runs on {undo['subject']}", holds=not left, why=f"still there: {', '.join(left)}" if left else ""),
+        check(
+            f"nothing runs on {undo['subject']}", holds=not left, why=f"still there: {', '.join(left)}" if left else ""
+        ),
     )
 
 
@@ -133,6 +135,8 @@ def _power_text(second: Look) -> str:
 
 def _ports(ports: Sequence[Look], wanted: tuple[str, ...], text: str) -> list[Measurement]:
     return [
-        check(f"port {p['port']} {text}", holds=p["outcome"] in wanted, why="" if p["outcome"] in wanted else p["outcome"])
+        check(
+            f"port {p['port']} {text}", holds=p["outcome"] in wanted, why="" if p["outcome"] in wanted else p["outcome"]
+        )
         for p in ports
     ]

@@ -78,7 +78,7 @@ class NetnsTarget:
     def inject(self, aimed: Sequence[Aimed], *, deadline_s: float) -> NetnsInjection:
         """Do all of a step together; AgentError if any of it is refused, and then nothing of it stays."""
         for one in aimed:
-            self.backend(one.action)
+            self.backend(one.action)  # refuses what can't be done here
         self.revive_agent()
         with self._lock:
             others = [one for injection in self._in_force for one in injection.aimed]
@@ -181,7 +181,7 @@ class NetnsTarget:
                 self._in_force.remove(injection)
 
     def restored(self, injection: NetnsInjection) -> tuple[Measurement, ...]:
-        """Compare the kernel's network state with that before any fault; nothing to say while other steps are in force."""
+        """Compare the kernel's network state with that before any fault; nothing while others are in force."""
         with self._lock:
             if any(other is not injection for other in self._in_force):
                 return ()

