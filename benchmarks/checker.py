@@ -102,7 +102,8 @@ func main() {
 	for lines.Scan() {
 		var o op
 		if err := json.Unmarshal(lines.Bytes(), &o); err != nil { panic(err) }
-		history = append(history, porcupine.Operation{o.Client, o, o.Call, o.Value, o.Return})
+		history = append(history, porcupine.Operation{
+			ClientId: o.Client, Input: o, Output: o.Value, Call: o.Call, Return: o.Return})
 	}
 	model := porcupine.Model{
 		Partition: func(h []porcupine.Operation) [][]porcupine.Operation {

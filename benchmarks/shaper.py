@@ -1,6 +1,6 @@
 """Measures the shaper of this machine: `python benchmarks/shaper.py [--backend NAME] [--quick]`.
 
-    delay error    one-way, user space to user space, against the request and less the bare path's own median
+    delay error    one-way, user space to user space, against the request; the bare path's own is included
     loss           asked and got
     throughput     one TCP stream, and 64-byte datagrams a second, from sockets of our own
     times          to open, to change a rule, to take it back
@@ -64,7 +64,7 @@ def losses(lab, shaper, count):
     shaper.set("n1", [])
 
 
-def times(lab, shaper, count):
+def times(shaper, count):
     first, second = ([Rule(direction="in", impairment=Impairment(delay_s=d))] for d in (0.02, 0.021))
     asked = {"on": lambda: first, "change": lambda: second, "off": list}
     taken = {name: [] for name in asked}
@@ -152,15 +152,16 @@ class Proxy:
     def __init__(self, lab, target, delay_s):
         self._listener = lab.socket("n1", socket.SOCK_STREAM)
         self._listener.bind((lab.address("n1"), 0))
+        self._listener.listen()
         self._netns, self._target, self._delay_s = lab.namespace("n1"), target, delay_s
         self.address = self._listener.getsockname()
         self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self):
         with entered(self._netns):  # what this thread connects to lies in n1
-            self._stop = asyncio.Event()
             self._loop.run_until_complete(self._serve())
 
     async def _serve(self):
@@ -230,7 +231,7 @@ def main():
         with contextlib.closing(shaper):
             delays(lab, shaper, round(600 * scale))
             losses(lab, shaper, round(12_000 * scale))
-            times(lab, shaper, round(100 * scale) if backend == "tap" else 5)
+            times(shaper, round(100 * scale) if backend == "tap" else 5)
             throughput(lab, shaper, 4 * scale)
     print("\nTCP proxy (asyncio)")
     proxy_delays(lab, round(400 * scale))

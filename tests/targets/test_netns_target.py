@@ -32,6 +32,7 @@ from chaos.model import (
 )
 from chaos.ports import Backends, Reaches, RunsProcesses
 from chaos.targets.netns.lab import Lab, NodeSpec
+from chaos.targets.netns.sweep import sweep
 from chaos.targets.netns.target import NetnsTarget, differences, heal_leftovers, open_netns
 
 pytestmark = [
@@ -356,6 +357,15 @@ def controller(tmp_path, *arguments: str, before=(), env=None) -> subprocess.Pop
     return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment)
 
 
+def assert_swept(labs: Path) -> None:
+    """What a killed controller leaves, a folder and cgroups, is removed by a sweep."""
+    names = {folder.name for folder in labs.iterdir()}
+    sweep(labs)
+    assert list(labs.iterdir()) == []
+    left = [path for path in Path("/sys/fs/cgroup").glob("**/chaosgate-*") if path.name[10:] in names]
+    assert left == []
+
+
 def is_gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -374,6 +384,7 @@ def test_a_killed_controller_takes_the_lab_and_all_faults_with_it(tmp_path):
         process.stdout.close()
     await_true(lambda: is_gone(init_pid), "the lab ends")
     assert len(heal_leftovers(tmp_path / "labs")) == 1
+    assert_swept(tmp_path / "labs")
 
 
 @pytest.mark.parametrize("who", ["agent", "controller"])
@@ -391,6 +402,7 @@ def test_a_stop_at_any_point_of_an_injection_leaves_nothing_behind(tmp_path, who
     await_true(lambda: is_gone(init_pid), "the lab ends")
     heal_leftovers(tmp_path / "labs")
     assert list((tmp_path / "labs").glob("*/journal/*.json")) == []
+    assert_swept(tmp_path / "labs")
 
 
 @pytest.mark.slow

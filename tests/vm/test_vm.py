@@ -39,7 +39,9 @@ def test_a_command_runs_under_the_guests_kernel_and_its_exit_status_comes_back(g
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_guest_cannot_write_to_this_machine(guest, tmp_path):
-    result = vm.run(guest, ["sh", "-c", f"echo spoilt > {tmp_path}/file; cat {tmp_path}/file"], timeout_s=100, folder=ROOT)
+    result = vm.run(
+        guest, ["sh", "-c", f"echo spoilt > {tmp_path}/file; cat {tmp_path}/file"], timeout_s=100, folder=ROOT
+    )
     assert result.output == "spoilt\n"
     assert list(tmp_path.iterdir()) == []
 
@@ -48,7 +50,7 @@ def test_a_guest_cannot_write_to_this_machine(guest, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_a_guest_that_hangs_is_ended_and_says_what_it_said(guest):
-    with pytest.raises(vm.VmError, match="did not finish within 25 s.*\nworking"):
+    with pytest.raises(vm.VmError, match=r"did not finish within 25 s.*\nworking"):
         vm.run(guest, ["sh", "-c", "echo working; sleep 600"], timeout_s=25, folder=ROOT)
 
 

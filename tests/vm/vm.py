@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BOOT_MODULES = ("virtio", "virtio_ring", "virtio_pci", "9pnet", "9pnet_virtio", "9p", "overlay")
-NET_MODULES = (
+NET_MODULES = (  # as one text: it reads like lsmod
     "crc32c_generic libcrc32c veth bridge tun dummy ifb af_packet sch_netem sch_htb sch_tbf sch_prio sch_ingress "
     "cls_u32 cls_flower cls_matchall cls_bpf act_mirred act_gact nf_tables nft_compat nfnetlink_queue x_tables "
     "ip_tables iptable_mangle iptable_filter xt_NFQUEUE nf_conntrack"
-).split()
+).split()  # noqa: SIM905  forty quotes less
 PREFERRED = r"linux-image-6\.12\.[0-9]+\+deb[0-9]+-amd64"  # has netem, tcx links and NFQUEUE
 FALLBACK = "linux-image-amd64"
 MEMORY_MB = 1024
@@ -274,9 +274,10 @@ def main() -> int:
     running.add_argument("--timeout", type=float, default=300.0, metavar="SECONDS")
     running.add_argument("command", nargs="+")
     asked = parser.parse_args()
+    if missing := missing_programs():
+        sys.stderr.write(f"vm.py: {missing}\n")
+        return 125
     try:
-        if missing := missing_programs():
-            raise VmError(missing)
         guest = set_up()
         if asked.verb == "set-up":
             sys.stdout.write(f"{guest.folder}: Linux {guest.release}\n")

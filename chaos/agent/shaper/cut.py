@@ -1,10 +1,15 @@
 """Cuts by nftables: what a node refuses to hear, in a table of its own namespace.
 
-    table inet chaosgate { chain refused { prerouting, priority raw: iifname "eth0" ip saddr { … } drop } }
+    table inet chaosgate {
+      chain refused {
+        type filter hook prerouting priority -300; policy accept;
+        iifname "eth0" ip saddr { the peers } counter drop
+      }
+    }
 
 A packet is always refused where it arrives: the sender's own firewall would tell its TCP. So "A sends nothing to B"
-is "B refuses A". Works in an unprivileged user namespace. The table's name is reserved; nothing else is touched. When the table goes, the kernel drops what nfqueue holds in the same
-namespace at that moment.
+is "B refuses A". Works in an unprivileged user namespace. The table's name is reserved; nothing else is touched. When
+the table goes, the kernel drops what nfqueue holds in the same namespace at that moment.
 """
 
 from __future__ import annotations

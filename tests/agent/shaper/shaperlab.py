@@ -1,13 +1,14 @@
 """A small network of our own for the shaper's tests: nodes on a bridge, in namespaces that end with this process.
 
-    node 1 ─ eth0 ─ p1 ┐
-    node 2 ─ eth0 ─ p2 ┼─ br0 (hub)          standard library only: also run by other users and inside a guest
-    node 3 ─ eth0 ─ p3 ┘
+node 1 ─ eth0 ─ p1 ┐
+node 2 ─ eth0 ─ p2 ┼─ br0 (hub)          standard library only: also run by other users and inside a guest
+node 3 ─ eth0 ─ p3 ┘
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import select
@@ -18,6 +19,7 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from chaos.agent.shaper.kernel import CLONE_NEWNET, entered, libc
 from chaos.agent.shaper.values import Port
@@ -231,8 +233,6 @@ class Connection:
 
 
 def hash_of(data: bytes) -> bytes:
-    import hashlib
-
     return hashlib.sha256(data).digest()
 
 
@@ -258,7 +258,7 @@ def wait_until(condition, deadline_s: float = 10.0) -> bool:
 
 def process_exists(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+        stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
+    return stat.rsplit(")", 1)[1].split()[0] != "Z"  # a zombie only waits to be reaped

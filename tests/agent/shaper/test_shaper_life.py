@@ -131,7 +131,10 @@ def test_the_agent_may_die_while_the_daemon_hangs(lab):
 @pytest.mark.parametrize("name", ["tap", "nfqueue"])
 def test_killing_the_daemon_is_a_heal_that_a_live_connection_survives(lab, name):
     needs(name)
-    with contextlib.closing(open_shaper(lab.ports, name)) as shaper, contextlib.closing(lab.connection("n2", "n1")) as live:
+    with (
+        contextlib.closing(open_shaper(lab.ports, name)) as shaper,
+        contextlib.closing(lab.connection("n2", "n1")) as live,
+    ):
         shaper.set("n1", [SLOW])
         assert live.request(1000)
         pids = shaper.state()["pids"]
@@ -150,7 +153,10 @@ def test_killing_the_daemon_is_a_heal_that_a_live_connection_survives(lab, name)
 @pytest.mark.parametrize("name", ["tap", "nfqueue"])
 def test_a_hung_daemon_is_killed_by_its_watchdog(lab, name):
     needs(name)
-    with contextlib.closing(open_shaper(lab.ports, name)) as shaper, contextlib.closing(lab.connection("n2", "n1")) as live:
+    with (
+        contextlib.closing(open_shaper(lab.ports, name)) as shaper,
+        contextlib.closing(lab.connection("n2", "n1")) as live,
+    ):
         shaper.set("n1", [SLOW])
         daemon = shaper.state()["pids"]["daemon"]
         begin = time.monotonic()
@@ -171,9 +177,11 @@ def test_an_idle_daemon_is_not_killed(lab, name):
 
 
 def test_a_foreign_root_qdisc_is_refused_and_left_alone(lab):
-    lab.run(lab.hub, ["tc", "qdisc", "add", "dev", "p2", "root", "tbf", "rate", "1gbit", "burst", "1m", "latency", "9ms"])
+    lab.run(
+        lab.hub, ["tc", "qdisc", "add", "dev", "p2", "root", "tbf", "rate", "1gbit", "burst", "1m", "latency", "9ms"]
+    )
     before = lab.snapshot()
-    with pytest.raises(ShaperError, match="p2 has a tbf qdisc .* of somebody else; remove it first"):
+    with pytest.raises(ShaperError, match=r"p2 has a tbf qdisc .* of somebody else; remove it first"):
         NetemShaper(lab.ports)
     assert lab.snapshot() == before
 

@@ -33,7 +33,9 @@ rules = st.lists(
         peers=st.lists(st.sampled_from([A, B, C]), max_size=3).map(tuple),
         impairment=st.sampled_from([SLOW, LOSSY, None, Impairment(burst=Burst(enter=0.1, leave=0.5))]),
     )
-    | st.builds(Rule, direction=st.sampled_from(["in", "out"]), peers=st.sampled_from([(), (A,), (B, C)]), cut=st.just(True)),
+    | st.builds(
+        Rule, direction=st.sampled_from(["in", "out"]), peers=st.sampled_from([(), (A,), (B, C)]), cut=st.just(True)
+    ),
     max_size=6,
 )
 

@@ -99,6 +99,12 @@ def test_what_an_unknown_swap_expected_is_traced_through_other_unknown_swaps():
     assert is_illegal(*chain, get("b", 7, 8))
 
 
+def test_what_an_unknown_swap_expected_was_called_before_the_swap_was_seen():
+    swap = cas("a", "b", 1, None, **UNKNOWN)
+    assert is_ok(put("a", 4, None, **UNKNOWN), swap, get("b", 3, 4))
+    assert is_illegal(put("a", 5, None, **UNKNOWN), swap, get("b", 3, 4))
+
+
 def test_an_unknown_swap_that_was_seen_cannot_have_expected_a_value_from_nowhere():
     assert is_illegal(cas("ghost", "b", 1, None, **UNKNOWN), get("b", 5, 6))
     assert is_ok(cas("ghost", "b", 1, None, **UNKNOWN), get(None, 5, 6))
@@ -126,6 +132,7 @@ def test_swaps_that_go_round_in_a_circle_contradict():
 
 def test_a_swap_does_not_return_before_the_write_that_it_found():
     assert is_illegal(cas("a", "b", 1, 2), put("a", 3, 4))
+    assert is_ok(cas("a", "b", 1, 3), put("a", 3, 4))
 
 
 def test_a_read_of_a_value_does_not_follow_the_swap_that_ended_it():
@@ -203,6 +210,12 @@ def test_an_unseen_unknown_write_may_be_what_a_refused_swap_saw():
     result = judged(put("a", 1, 2), put("b", 1, None, **UNKNOWN), refused("a", 5, 6))
     assert result.answer is Answer.OK
     assert result.methods["search"] == 1
+
+
+def test_a_refused_swap_may_have_seen_any_of_the_writes_of_a_repeated_value_gone():
+    assert is_ok(put("a", 1, 2), put("b", 3, 4), refused("a", 5, 6), put("a", 7, 8))
+    assert is_illegal(put("a", 1, 2), put("b", 3, 4), put("a", 5, 6), refused("a", 7, 8))
+    assert is_illegal(put("a", 1, 2), refused("a", 3, 4), put("a", 5, 6))
 
 
 def test_refused_swaps_keep_their_own_order():

@@ -1,0 +1,185 @@
+"""What the charts show: a million operations as a thousand buckets of time.
+
+    operations   ·· ·  ··· · ·x ··  ·?··· ·     ok, failed (x), unknown (?)
+    buckets     |     |     |     |     |     served, failed, unknown a second; p50 and p99 of what was served
+
+Answers are counted when they came; what was not served, and every latency, belongs to the moment at which it was meant
+to be sent. Times are seconds from t = 0, the moment at which the load had reached its hold. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from chaos.clock import NS
+from chaos.model import EventKind, Outcome
+from chaos.streams import NEVER_NS, as_numpy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from chaos.model import Event
+    from chaos.recording import Recording
+
+Array = np.ndarray[Any, Any]
+
+BUCKETS_MAX = 900  # as many as a wide screen has room for
+BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
+ERRORS_SHOWN = 6  # kinds of errors with a colour of their own
+TAIL = 0.99
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Numbers per bucket, all of one length; `t` is each bucket's middle. Rates are per second, latencies in ms.
+
+    `never`: more than 1 % of what was offered was not served, so that its p99 is infinite. Null latency: none served.
+    """
+
+    bucket_s: float
+    t: Sequence[float]
+    served: Sequence[float]
+    failed: Sequence[float]
+    unknown: Sequence[float]
+    p50_ms: Sequence[float | None]
+    p99_ms: Sequence[float | None]
+    never: Sequence[int]
+    errors: Mapping[str, Sequence[float]]  # kind → rate, the most frequent first; dropped arrivals among them
+
+
+def origin_ns(recording: Recording) -> int:
+    """Return t = 0 on the recording's clock; of a run that never got there, its first event."""
+    if recording.windows.run is not None:
+        return recording.windows.run[0]
+    return min((event.at_ns for event in recording.events), default=0)
+
+
+def series(recording: Recording) -> Series | None:
+    """Return the series of a recording's traffic; None if no operation was recorded."""
+    if recording.samples.num_rows == 0:
+        return None
+    intended, returned, outcome = recording.columns("intended_ns", "return_ns", "outcome")
+    edges = _edges(recording, intended, returned)
+    count, bucket_s = len(edges) - 1, (edges[1] - edges[0]) / NS
+    meant, served = _bucket(intended, edges), outcome == Outcome.OK
+    p50, p99, never = _latencies(meant, (returned - intended) / 1e6, served, count)
+    return Series(
+        bucket_s=float(bucket_s),
+        t=_rounded(((edges[:-1] + edges[1:]) / 2 - origin_ns(recording)) / NS, 4),
+        served=_rates(_bucket(returned[served], edges), count, bucket_s),
+        failed=_rates(meant[outcome == Outcome.FAILED], count, bucket_s),
+        unknown=_rates(meant[outcome == Outcome.UNKNOWN], count, bucket_s),
+        p50_ms=_or_none(p50),
+        p99_ms=_or_none(p99),
+        never=[int(one) for one in never],
+        errors=_errors(recording, meant, edges),
+    )
+
+
+# ---------------------------------------------------------------- buckets
+
+
+def bucket_s(length_s: float) -> float:
+    """Return the shortest of the round lengths that needs at most BUCKETS_MAX buckets."""
+    return next((s for s in BUCKETS_S if length_s / s <= BUCKETS_MAX), length_s / BUCKETS_MAX)
+
+
+def _edges(recording: Recording, intended: Array, returned: Array) -> Array:
+    """Return the buckets' edges in ns: t = 0 is one of them, the last bucket is a whole one."""
+    came = returned[returned != NEVER_NS]
+    first, last = int(intended.min()), int(max(intended.max(), came.max(initial=0)))
+    if recording.windows.run is not None:
+        last = min(last, max(recording.windows.run[1], first + 1))
+    length_ns = round(bucket_s((last - first) / NS) * NS)
+    origin = origin_ns(recording)
+    before, after = -(-(origin - first) // length_ns), (last - origin) // length_ns
+    return origin + length_ns * np.arange(-before, max(after, 1 - before) + 1, dtype=np.int64)
+
+
+def _bucket(times_ns: Array, edges: Array) -> Array:
+    """Return each time's bucket; -1 and len(edges) - 1 are outside."""
+    inside: Array = np.clip((times_ns - edges[0]) // (edges[1] - edges[0]), -1, len(edges) - 1)
+    return inside
+
+
+def _counts(buckets: Array, count: int) -> Array:
+    counted: Array = np.bincount(buckets + 1, minlength=count + 2)[1 : count + 1]
+    return counted
+
+
+def _rates(buckets: Array, count: int, length_s: float) -> list[float]:
+    return _rounded(_counts(buckets, count) / length_s, 2)
+
+
+def _latencies(meant: Array, latency_ms: Array, served: Array, count: int) -> tuple[Array, Array, Array]:
+    """p50 and p99 (nearest rank) of what was served, and where the p99 of all that was offered is infinite."""
+    ok, offered = _counts(meant[served], count), _counts(meant, count)
+    order = np.lexsort((latency_ms[served], meant[served]))
+    ordered = latency_ms[served][order]
+    starts = np.searchsorted(meant[served][order], np.arange(count))
+    quantiles = [_at_rank(ordered, starts, ok, share) for share in (0.5, TAIL)]
+    return quantiles[0], quantiles[1], np.ceil(offered * TAIL) > ok
+
+
+def _at_rank(ordered: Array, starts: Array, counts: Array, share: float) -> Array:
+    found = np.full(len(counts), np.nan)
+    some = counts > 0
+    found[some] = ordered[(starts + np.maximum(np.ceil(counts * share), 1).astype(np.int64) - 1)[some]]
+    return found
+
+
+# ---------------------------------------------------------------- errors
+
+
+def _errors(recording: Recording, meant: Array, edges: Array) -> dict[str, list[float]]:
+    """Rates by kind of error; what is rare is put together."""
+    count, length_s = len(edges) - 1, (edges[1] - edges[0]) / NS
+    wrong = pc.not_equal(recording.samples["outcome"], int(Outcome.OK))
+    at = meant[as_numpy(wrong.cast(pa.int8())) == 1]
+    by_kind = {kind: _counts(at[chosen], count) for kind, chosen in _kinds(recording.samples.filter(wrong))}
+    dropped = _dropped(recording.events, edges)
+    if dropped.any():
+        by_kind["dropped: no client was free"] = dropped
+    ranked = sorted(by_kind, key=lambda kind: -int(by_kind[kind].sum()))
+    shown = {kind: by_kind[kind] for kind in ranked[:ERRORS_SHOWN]}
+    if rest := ranked[ERRORS_SHOWN:]:
+        shown[f"{len(rest)} other kinds"] = np.sum([by_kind[kind] for kind in rest], axis=0)
+    return {kind: _rounded(counts / length_s, 2) for kind, counts in shown.items()}
+
+
+def _kinds(wrong: pa.Table) -> Iterator[tuple[str, Array]]:
+    """Each kind of error, as its outcome and what the client said, and which rows are of it."""
+    if not wrong.num_rows:
+        return
+    outcome, said = as_numpy(wrong["outcome"]), as_numpy(wrong["error"])
+    for one in (Outcome.FAILED, Outcome.UNKNOWN):
+        for error in sorted({str(text) for text in said[outcome == one]}):
+            yield f"{one.name.lower()}: {error}" if error else one.name.lower(), (outcome == one) & (said == error)
+
+
+def _dropped(events: Sequence[Event], edges: Array) -> Array:
+    """Arrivals that found no free client, at the moment in which the generator said so."""
+    said = [event.data for event in events if event.kind is EventKind.LOAD and "at_ns" in event.data]
+    times = np.array([data["at_ns"] for data in said], dtype=np.int64)
+    more = np.diff(np.array([data.get("dropped", 0) for data in said], dtype=np.int64), prepend=0)
+    buckets, count = _bucket(times, edges), len(edges) - 1
+    found = np.zeros(count, dtype=np.int64)
+    inside = (buckets >= 0) & (buckets < count) & (more > 0)
+    np.add.at(found, buckets[inside], more[inside])
+    return found
+
+
+# ---------------------------------------------------------------- numbers for JSON
+
+
+def _rounded(values: Array, digits: int) -> list[float]:
+    return [round(float(value), digits) for value in values]
+
+
+def _or_none(values: Array) -> list[float | None]:
+    return [round(float(value), 3) if np.isfinite(value) else None for value in values]
