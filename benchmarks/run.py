@@ -17,14 +17,13 @@ NAMES = ("shaper", "checker", "generator", "overhead")
 
 def machine() -> str:
     """Return the machine in one line."""
-    cpu = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.machine(),
-    )
-    cores = Path("/proc/cpuinfo").read_text().count("processor\t")
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    models = [line.partition(":")[2].strip() for line in cpuinfo.splitlines() if "model name" in line]
+    cores, cpu = cpuinfo.count("processor\t"), models[0] if models else platform.machine()
     memory = int(Path("/proc/meminfo").read_text().split()[1]) / (1 << 20)
     load = Path("/proc/loadavg").read_text().split()[0]
-    return f"{cores} x {cpu}, {memory:.0f} GiB, kernel {platform.release()}, Python {platform.python_version()}, load {load}"
+    software = f"kernel {platform.release()}, Python {platform.python_version()}"
+    return f"{cores} x {cpu}, {memory:.0f} GiB, {software}, load {load}"
 
 
 def main() -> int:
@@ -34,7 +33,8 @@ def main() -> int:
     worst = 0
     for name in parser.parse_args().names:
         print(f"\n== {name}: {machine()}", flush=True)
-        worst = max(worst, subprocess.run([sys.executable, HERE / f"{name}.py"], cwd=HERE.parent, check=False).returncode)
+        done = subprocess.run([sys.executable, HERE / f"{name}.py"], cwd=HERE.parent, check=False)
+        worst = max(worst, done.returncode)
     return worst
 
 

@@ -156,7 +156,7 @@ class Proxy:
         self._netns, self._target, self._delay_s = lab.namespace("n1"), target, delay_s
         self.address = self._listener.getsockname()
         self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
+        self._stop, self._ended = asyncio.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -167,14 +167,15 @@ class Proxy:
     async def _serve(self):
         async with await asyncio.start_server(self._carry, sock=self._listener):
             await self._stop.wait()
+            await self._ended.wait()
 
     async def _carry(self, reader, writer):
         _, upstream = await asyncio.open_connection(*self._target)
         while data := await reader.read(1 << 16):
             self._loop.call_later(self._delay_s, upstream.write, data)
-        await asyncio.sleep(self._delay_s * 2)
         upstream.close()
         writer.close()
+        self._ended.set()
 
     def close(self):
         self._loop.call_soon_threadsafe(self._stop.set)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from chaos.engine import Flags
 from chaos.errors import CapabilityError, UsageError
 from chaos.preflight import provide, refuse_what_cannot_run
-from chaos.recording import Recording
-from chaos.session import Options, RunResult, judge_folder, run_set
+from chaos.session import Options, RunResult, judge_folder, listening, run_set
 from chaos.shelf import recordings
+from chaos.streams import read_facts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,21 +21,32 @@ if TYPE_CHECKING:
 
 
 def run_cell(experiment: Experiment, *, target: str, runs: Path) -> RunResult:
-    """Run it on a target of its own. CapabilityError if that can't be done here."""
+    """Run it on a target of its own. CapabilityError if that can't be done here.
+
+    A signal ends the run, everything is healed and judged, and only then is KeyboardInterrupt raised.
+    """
     if target == "netns" and os.geteuid() != 0:
         raise CapabilityError(
             "the netns target needs root: `sudo pytest …`, or `unshare --user --map-root-user pytest …`"
         )
     options = Options(target=target, runs=runs)
     refuse_what_cannot_run([experiment], options)
-    provide([experiment], lambda _: None)
-    (result,) = run_set([experiment], options, flags=Flags(), watch=lambda _: None)
+    flags = Flags()
+    in_main = threading.current_thread() is threading.main_thread()  # signal(7) handlers live nowhere else
+    with listening(flags) if in_main else nullcontext():
+        (result,) = run_set([experiment], options, flags=flags, watch=lambda _: None)
+    if flags.interrupted:
+        raise KeyboardInterrupt(flags.interrupted)
     return result
 
 
 def rejudge_newest(experiment: Experiment, runs: Path) -> RunResult:
-    """Judge the newest recording of this experiment in `runs` by the file's gates. UsageError if there is none."""
-    for folder in recordings(runs):
-        if Recording.open(folder).run.get("experiment") == experiment.name:
+    """Judge the newest recording of this experiment in `runs`, or `runs` itself if it is one, by the file's gates.
+
+    UsageError if there is none.
+    """
+    for folder in [runs] if (runs / "run.json").exists() else recordings(runs):
+        facts, _ = read_facts(folder / "run.json")
+        if facts.get("experiment") == experiment.name:
             return RunResult(experiment=experiment, folder=folder, judgement=judge_folder(folder, experiment))
     raise UsageError(f"{runs}: no recording of {experiment.name}; run it first, without --chaos-rejudge")

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 from rich.console import Console
@@ -177,13 +177,15 @@ def _replayed(options: Options, replay: Path | None) -> Options:
 def _run_all(experiments: Sequence[Experiment], options: Options) -> int:
     from chaos.engine import Flags  # noqa: PLC0415
     from chaos.live import LiveProgress  # noqa: PLC0415
+    from chaos.outlet import Outlet  # noqa: PLC0415
     from chaos.preflight import provide, refuse_what_cannot_run  # noqa: PLC0415
-    from chaos.session import listening, run_set  # noqa: PLC0415
+    from chaos.session import interrupt, listening, run_set  # noqa: PLC0415
 
-    console = Console()
+    flags = Flags()
+    outlet = Outlet(sys.stdout, lambda why: interrupt(flags, why))
+    console = Console(file=cast("IO[str]", outlet))  # typeshed's TextIOBase is no IO[str]
     refuse_what_cannot_run(experiments, options)
     provide(experiments, lambda text: console.print(text, highlight=False, soft_wrap=True))
-    flags = Flags()
     with listening(flags), LiveProgress(console) as live:
         results = run_set(experiments, options, flags=flags, watch=live, done=lambda r: _say_result(console, r))
     return _conclude(console, experiments, results, options)

@@ -12,15 +12,18 @@ Signals only set a flag that wakes the clock; nothing is raised from a handler.
 
 from __future__ import annotations
 
+import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_any
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from chaos.agent.points import announce
 from chaos.clock import NS, ns
-from chaos.errors import ChaosgateError, DirtyError, HarnessError
+from chaos.errors import ChaosgateError, DirtyError, HarnessError, RecordingError
 from chaos.inforce import InForce, failed_evidence
+from chaos.limits import why_abort
 from chaos.lookers import Lookers
 from chaos.model import (
     Aimed,
@@ -34,6 +37,7 @@ from chaos.model import (
     Status,
     to_json,
 )
+from chaos.occurrences import is_momentary
 from chaos.plan import TickKind
 from chaos.ports import Watches
 
@@ -126,6 +130,9 @@ class Engine:
         self._in_force: dict[tuple[str, int], InForce] = {}
         self._starting: dict[tuple[str, int], Future[InForce]] = {}
         self._late_heals: set[tuple[str, int]] = set()  # due while still being injected
+        self._aimed_at: dict[tuple[str, int], str] = {}  # subjects of what was asked of the target
+        self._closing = threading.Event()  # from now on nothing more is injected
+        self._patience_ns = 0  # until when everything that was fired must have come to its end
         self._lookers = Lookers(stage)
         self._generator: Generator | None = None
         self._t0_ns = 0
@@ -133,6 +140,7 @@ class Engine:
         self._ended = ""
         self._load_at_ns = 0
         self._dirty: list[str] = []
+        self._trouble: ChaosgateError | None = None
         self._statuses: list[LoadStatus] = []
 
     # ------------------------------------------------------------ the whole run
@@ -140,37 +148,51 @@ class Engine:
     def run(self) -> str:
         """Carry out the experiment; return "complete", "aborted", "interrupted" or "stopped early".
 
-        Raises DirtyError if something could not be healed, HarnessError if the harness broke down; both only
-        after everything that could be healed was, and after the recording says so.
+        Raises DirtyError if something could not be healed, else the first ChaosgateError of the harness, a
+        stranger's exception inside a HarnessError; each only after everything that could be healed was, and after the
+        recording says so.
         """
-        self._say(EventKind.RUN, "begin")
-        trouble: ChaosgateError | None = None
+        try:
+            self._say(EventKind.RUN, "begin")
+            self._act()
+            return self._finish()
+        finally:
+            self._lookers.stop()
+            self._injectors.shutdown(wait=False, cancel_futures=True)
+            self._healers.shutdown(wait=False, cancel_futures=True)
+
+    def _act(self) -> None:
         try:
             self._set_up()
             self._load()
             self._follow()
-        except HarnessError as error:
-            trouble = error
-            self._say(EventKind.ERROR, str(error))
+        except Exception as error:  # noqa: BLE001  # stack and workload may be a stranger's: heal, settle, then raise it
+            self._note_trouble(error)
         finally:
             self._heal_everything()
         try:
-            self._settle(look_back=trouble is None and self._ended in ("complete", "stopped early", "aborted"))
-        except HarnessError as error:
-            trouble = trouble or error
-            self._say(EventKind.ERROR, str(error))
-        return self._finish(trouble)
+            self._settle(look_back=self._trouble is None and self._ended in ("complete", "stopped early", "aborted"))
+        except Exception as error:  # noqa: BLE001  # as above
+            self._note_trouble(error)
 
-    def _finish(self, trouble: ChaosgateError | None) -> str:
+    def _note_trouble(self, error: Exception) -> None:
+        """Write it down; the first one is what `run` raises."""
+        trouble = error
+        if not isinstance(trouble, ChaosgateError):
+            trouble = HarnessError(f"{type(error).__name__}: {error}")
+            trouble.__cause__ = error
+        self._trouble = self._trouble or trouble
+        self._say(EventKind.ERROR, str(trouble))
+
+    def _finish(self) -> str:
         self._lookers.stop()
-        self._injectors.shutdown(wait=False, cancel_futures=True)
-        self._healers.shutdown(wait=False, cancel_futures=True)
+        self._turn_quietly()  # what they saw last
         self._enter_phase("tear-down")
         self._say(EventKind.RUN, self._ended or "interrupted")
         if self._dirty:
-            raise DirtyError("; ".join(self._dirty))
-        if trouble is not None:
-            raise trouble
+            raise DirtyError("; ".join(self._dirty)) from self._trouble
+        if self._trouble is not None:
+            raise self._trouble
         return self._ended
 
     def _set_up(self) -> None:
@@ -187,9 +209,8 @@ class Engine:
         preparing = self._injectors.submit(self.stage.traffic.prepare)
         said = self._wait_for(preparing, SET_UP_TIMEOUT_S, "the load was not calibrated", interruptible=True)
         self._say(EventKind.NOTE, said)
-        epoch_ns = self.stage.clock.now_ns() + ns(LOAD_LEAD_S)
-        self._generator = self.stage.traffic.start(epoch_ns)
-        self._t0_ns = epoch_ns + ns(ramp_up_s(self.experiment) + self.experiment.warm_up_s)
+        self._generator = self.stage.traffic.start(self.stage.clock.now_ns() + ns(LOAD_LEAD_S))
+        self._t0_ns = self._generator.epoch_ns + ns(ramp_up_s(self.experiment) + self.experiment.warm_up_s)
         self._enter_phase("warm-up")
 
     # ------------------------------------------------------------ deciding
@@ -204,7 +225,7 @@ class Engine:
                 self._enter_phase("steady")
             while ticks and self._t0_ns + ns(ticks[0].at_s) <= now:
                 self._fire(ticks.pop(0))
-            if now >= end_ns and not ticks and not self._busy():
+            if now >= end_ns and not ticks and (not self._busy() or now > self._patience_ns):
                 self._ended = "complete"
                 return
             self._turn()
@@ -216,6 +237,9 @@ class Engine:
         if self.flags.interrupted:
             self._ended = "interrupted"
             self._say(EventKind.NOTE, f"interrupted by {self.flags.interrupted}; healing everything")
+        elif self._trouble is not None:  # the recording can't be written
+            self._ended = "aborted"
+            self._say(EventKind.ABORT, str(self._trouble))
         elif reason := self._abort_reason():
             self._ended = "aborted"
             self._say(EventKind.ABORT, reason)
@@ -225,15 +249,12 @@ class Engine:
         return bool(self._ended)
 
     def _abort_reason(self) -> str:
-        limits = self.experiment.abort_when
-        recent = [s for s in self._statuses if s.at_ns > self.stage.clock.now_ns() - 6 * NS]
-        share = error_share(recent)
-        if limits.error_share is not None and share is not None and share > limits.error_share:
-            return f"error share {share:.0%} over the last 5 s, limit {limits.error_share:.0%}"
-        lost_s = self._lookers.quorum_lost_s()
-        if limits.quorum_lost_s is not None and lost_s > limits.quorum_lost_s:
-            return f"quorum lost for {lost_s:.1f} s, limit {limits.quorum_lost_s:g} s"
-        return self.stage.recorder.why_no_space(limits.free_disk_bytes)
+        for force in self._in_force.values():
+            if force.over and (problem := force.problem()):
+                return f"{force.label} could not be healed: {problem}; nothing more is injected"
+        limits, now_ns = self.experiment.abort_when, self.stage.clock.now_ns()
+        reason = why_abort(limits, self._statuses, self._lookers.quorum_lost_s(), now_ns)
+        return reason or self.stage.recorder.why_no_space(limits.free_disk_bytes)
 
     def _certain_no(self) -> str:
         for named in self.experiment.gates:
@@ -257,23 +278,33 @@ class Engine:
                 del self._starting[key]
                 self._note_started(key, starting)
         for force in self._in_force.values():
-            for event in force.arrived():
+            for event in force.arrived(self.stage.clock.now_ns()):
                 self._record(event)
         for event in self._lookers.arrived():
             self._record(event)
         self._note_load()
-        self._watch(self._progress())
+        self._show()
 
     def _note_started(self, key: tuple[str, int], starting: Future[InForce]) -> None:
-        error = starting.exception()
-        if error is None:
+        error = None if starting.cancelled() else starting.exception()
+        if not starting.cancelled() and error is None:
             self._in_force[key] = starting.result()
             if key in self._late_heals:
                 self._heal(key)
             return
+        if isinstance(error, DirtyError):  # part of it stays
+            self._dirty.append(f"{key[0]}#{key[1]} was refused and could not be taken back: {error}")
+        self._say_not_injected(key, str(error or "its time was over before it could begin"))
+
+    def _say_not_injected(self, key: tuple[str, int], why: str) -> None:
+        """Say that there is nothing to confirm; nor to heal, if the target was asked and refused."""
         step, occurrence = key
-        proof = failed_evidence(self.stage.clock.now_ns(), f"not injected: {error}")
+        now, subjects = self.stage.clock.now_ns(), self._aimed_at.get(key, "")
+        proof = failed_evidence(now, f"not injected: {why}")
         self._say(EventKind.CONFIRM, proof.detail, step=step, occurrence=occurrence, data=to_json(proof))
+        if subjects and not self._dirty:
+            gone = failed_evidence(now, "not injected: nothing to heal", phase="heal", subject=subjects)
+            self._say(EventKind.HEAL, gone.detail, step=step, occurrence=occurrence, node=subjects, data=to_json(gone))
 
     def _note_load(self) -> None:
         if self._generator is None:
@@ -290,12 +321,22 @@ class Engine:
 
     def _fire(self, tick: Tick) -> None:
         key = (tick.step, tick.occurrence)
+        now = self.stage.clock.now_ns()
         if tick.kind is TickKind.INJECT:
             self._starting[key] = self._injectors.submit(self._inject, tick)
-        elif key in self._in_force:
+            self._patience_ns = max(self._patience_ns, now + ns(self._longest_s(tick)))
+            return
+        self._patience_ns = max(self._patience_ns, now + ns(tick.deadline_s))
+        if key in self._in_force:
             self._heal(key)
-        elif key in self._starting:  # still being injected: it is healed as soon as it is in force
-            self._late_heals.add(key)
+        elif key in self._starting and not self._starting[key].cancel():
+            self._late_heals.add(key)  # still being injected: it is healed as soon as it is in force
+
+    def _longest_s(self, tick: Tick) -> float:
+        """Return how long an injection may take; an operation goes from node to node."""
+        if is_momentary(self.steps[tick.step].fault):
+            return INJECT_TIMEOUT_S + tick.deadline_s * len(self.stage.target.topology().nodes)
+        return INJECT_TIMEOUT_S
 
     def _inject(self, tick: Tick) -> InForce:
         """Pick the victims and do it. Runs in an injector thread."""
@@ -306,9 +347,13 @@ class Engine:
         if not victims:
             raise HarnessError(f"nobody is {step.on.role} now; nothing was injected")
         aimed = tuple(step.fault.aim(victims, self.stage.target.topology()))
+        operations = [a for a in aimed if isinstance(a.action, StackAction)]
+        if operations and len(operations) < len(aimed):
+            raise HarnessError("a fault is either operations of the stack or changes to nodes; split it into two steps")
+        if self._closing.is_set():
+            raise HarnessError("the run ended before it could begin")
         self._say_injected(tick, step, victims, candidates, aimed, began_ns)
         announce(f"inject.{tick.step}")
-        operations = [a for a in aimed if isinstance(a.action, StackAction)]
         if operations:
             running = self._injectors.submit(self._operate, operations, tick.deadline_s)
             return InForce.operation(tick.step, tick.occurrence, running)
@@ -361,6 +406,7 @@ class Engine:
         }
         detail = f"{', '.join(dict.fromkeys(a.action.kind for a in aimed))} on {', '.join(names)}"
         self._say(EventKind.INJECT, detail, step=tick.step, occurrence=tick.occurrence, data=data)
+        self._aimed_at[tick.step, tick.occurrence] = ", ".join(dict.fromkeys(a.subject for a in aimed))
 
     # ------------------------------------------------------------ healing
 
@@ -374,23 +420,33 @@ class Engine:
         force.heal(self._healers)
 
     def _heal_everything(self) -> None:
-        """Heal what is in force or still being injected, and wait for the proofs."""
-        deadline = time.monotonic() + INJECT_TIMEOUT_S
-        while self._starting and time.monotonic() < deadline:
-            self._turn_quietly()
-            time.sleep(POLL_S)
+        """Heal what is in force now, and what is still being injected as soon as it is; wait for the proofs."""
+        self._closing.set()
+        for starting in self._starting.values():
+            starting.cancel()
+        self._late_heals.update(self._starting)
         for key in list(self._in_force):
             self._heal(key)
-        deadline = time.monotonic() + HEAL_TIMEOUT_S
-        while self._busy() and time.monotonic() < deadline:
-            self._turn_quietly()
-            time.sleep(POLL_S)
-        self._turn_quietly()
+        self._turn_while(lambda: bool(self._starting), INJECT_TIMEOUT_S)
+        self._turn_while(lambda: not all(force.over for force in self._in_force.values()), HEAL_TIMEOUT_S)
+        for key in self._starting:
+            self._dirty.append(f"{key[0]}#{key[1]} was still being injected after {INJECT_TIMEOUT_S:g} s")
+            self._say_not_injected(key, "no answer from the target")
         for (step, occurrence), force in self._in_force.items():
             if problem := force.problem():
                 self._dirty.append(f"{step}#{occurrence} was not healed: {problem}")
         for problem in self._dirty:
             self._say(EventKind.ERROR, problem)
+
+    def _turn_while(self, unfinished: Callable[[], bool], timeout_s: float) -> None:
+        """Note what arrives until it is finished, or for `timeout_s`. In real time: a woken clock no longer sleeps."""
+        deadline = time.monotonic() + timeout_s
+        self._turn_quietly()
+        while unfinished() and time.monotonic() < deadline:
+            open_ones = [*self._starting.values(), *(f for force in self._in_force.values() for f in force.open())]
+            if open_ones:
+                wait_for_any(open_ones, POLL_S, FIRST_COMPLETED)
+            self._turn_quietly()
 
     def _turn_quietly(self) -> None:
         try:
@@ -426,7 +482,7 @@ class Engine:
                 self._ended = "interrupted"
                 raise HarnessError(f"interrupted by {self.flags.interrupted} before the load had started")
             self._turn_quietly()
-            time.sleep(POLL_S)
+            wait_for_any([future], POLL_S)
         return future.result()
 
     def _record_versions(self, when: str) -> None:
@@ -438,7 +494,15 @@ class Engine:
     def _enter_phase(self, phase: str) -> None:
         self._phase = phase
         self._say(EventKind.PHASE, phase, at_ns=self._t0_ns if phase == "steady" else None)
-        self._watch(self._progress())
+        self._show()
+
+    def _show(self) -> None:
+        """Tell whoever watches; one who went away (a closed pipe) ends the run, and never keeps it from healing."""
+        try:
+            self._watch(self._progress())
+        except Exception as error:  # noqa: BLE001  # a watcher is a stranger's code
+            self._watch = lambda _: None
+            self.flags.interrupted = self.flags.interrupted or f"the loss of its watcher ({error!r})"
 
     def _progress(self) -> Progress:
         at_s = (self.stage.clock.now_ns() - self._t0_ns) / NS if self._t0_ns else None
@@ -475,20 +539,14 @@ class Engine:
         )
 
     def _record(self, event: Event) -> None:
-        self.stage.recorder.event(event)
+        """Append it; a disk that takes no more ends the run, and never keeps anything from being healed."""
+        try:
+            self.stage.recorder.event(event)
+        except RecordingError as error:
+            self._trouble = self._trouble or error
 
 
 def ramp_up_s(experiment: Experiment) -> float:
     """Return seconds from the first operation until the load holds its last stage."""
     stages = experiment.load.stages
     return sum(stage.ramp_s for stage in stages) + sum(stage.hold_s or 0.0 for stage in stages[:-1])
-
-
-def error_share(statuses: Sequence[LoadStatus]) -> float | None:
-    """Return the share of operations between the first and last status that were not ok; None if there were none."""
-    if len(statuses) < 2:
-        return None
-    first, last = statuses[0], statuses[-1]
-    bad = last.failed + last.unknown - first.failed - first.unknown
-    everything = bad + last.ok - first.ok
-    return bad / everything if everything else None

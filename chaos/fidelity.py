@@ -4,7 +4,8 @@
     asked ─────┼─▶ judge ─▶ Measurement… ─▶ proof: CONFIRMED | MISMATCH | INCONCLUSIVE
     got ───────┘
 
-Three error rates hold for each check (tests/test_fidelity.py simulates them):
+What each check aims at (tests/test_fidelity.py simulates delay, jitter, and independent and burst loss, and computes
+the shares exactly; a rate limit, a cut and signs of processes are thresholds without such a proof):
 
 - a sound fault is called MISMATCH at most once in 10 000 (`FALSE_MISMATCH`),
 - half or double the asked value is called MISMATCH in at least 99 % (`POWER`),
@@ -180,7 +181,7 @@ def judge_jitter(
     noise = float(np.quantile(bare, 0.9) - np.quantile(bare, 0.1))
     low, high = inside[1][0] - inside[0][1] - noise, inside[1][1] - inside[0][0]
     spread = float(np.quantile(got, 0.9) - np.quantile(got, 0.1))
-    return _in_band(name, want, spread, (low, high), (0.6 * want, 1.7 * want), noise_ms(bare), len(got))
+    return _in_band(name, want, spread, (low, high), (LOW * want, HIGH * want), noise_ms(bare), len(got))
 
 
 def _in_band(

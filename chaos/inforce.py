@@ -7,9 +7,8 @@ inject ──▶ confirm ──▶ watch, watch, … ──▶ heal asked ──
 from __future__ import annotations
 
 import queue
-import time
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chaos.model import Event, EventKind, Evidence, Proof, to_json
 
@@ -70,11 +69,16 @@ class InForce:
         self.healing = True
         self._asking = healers.submit(self._injection.heal)
 
-    def arrived(self) -> list[Event]:
-        """Return what is new as events, oldest first."""
+    def open(self) -> list[Future[Any]]:
+        """Return what it waits for, to be waited for."""
+        futures = (self._operation, self._healed, self._asking if self._healed is None else None)
+        return [] if self._reported else [future for future in futures if future is not None]
+
+    def arrived(self, now_ns: int) -> list[Event]:
+        """Return what is new as events, oldest first; `now_ns` dates what has no time of its own."""
         events = [self._event(evidence) for evidence in self._drain()]
         if not self._reported and (end := self._end()) is not None:
-            events.extend([*(self._event(e) for e in self._drain()), *self._ended(end)])
+            events.extend([*(self._event(e) for e in self._drain()), *self._ended(end, now_ns)])
             self._reported = True
         return events
 
@@ -85,7 +89,9 @@ class InForce:
         if self._healed is None or not self._healed.done():
             return "no answer to the heal within its time"
         error = self._healed.exception()
-        return str(error) if error is not None else ""
+        if error is None and self._healed.result().proof is Proof.MISMATCH:
+            return f"measured to be there still: {self._healed.result().detail}"
+        return "" if error is None else str(error) or repr(error)
 
     def _drain(self) -> list[Evidence]:
         found: list[Evidence] = []
@@ -103,17 +109,19 @@ class InForce:
             self._healed = self._asking.result() if self._asking.exception() is None else _raised(self._asking)
         return self._healed if self._healed is not None and self._healed.done() else None
 
-    def _ended(self, end: Future[Evidence]) -> list[Event]:
+    def _ended(self, end: Future[Evidence], now_ns: int) -> list[Event]:
         error = end.exception()
         if self._operation is None:
-            return [] if error is None else [self._failed(end, "heal")]  # a proved heal is among the injection's events
+            return (
+                [] if error is None else [self._failed(end, "heal", now_ns)]
+            )  # a proved heal is among the injection's events
         if error is not None:
-            return [self._failed(end, "confirm"), self._failed(end, "heal")]
+            return [self._failed(end, "confirm", now_ns), self._failed(end, "heal", now_ns)]
         done = end.result()
         return [self._event(done), self._event(_as_heal(done))]
 
-    def _failed(self, end: Future[Evidence], phase: str) -> Event:
-        return self._event(failed_evidence(time.monotonic_ns(), f"{phase} failed: {end.exception()}", phase=phase))
+    def _failed(self, end: Future[Evidence], phase: str, now_ns: int) -> Event:
+        return self._event(failed_evidence(now_ns, f"{phase} failed: {end.exception()}", phase=phase))
 
     def _event(self, evidence: Evidence) -> Event:
         return Event(

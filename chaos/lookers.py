@@ -6,7 +6,8 @@ They only look. What they see is appended to the recording at once; the deciding
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 from chaos.clock import NS
@@ -14,7 +15,7 @@ from chaos.model import Event, EventKind, Reading, to_json
 from chaos.ports import Reaches, RunsProcesses
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from chaos.engine import Stage
     from chaos.model import ProcessState
@@ -41,14 +42,19 @@ class Lookers:
         """Start looking."""
         self._look_at_processes()
         for name, (probe, every_s) in self._stage.probes.items():
-            self._run(f"probe-{name}", lambda p=probe: self._look(p), every_s)
+            self._run(f"probe {name}", partial(self._look, probe), every_s)
         self._run("processes", self._look_at_processes, PROCESSES_EVERY_S)
 
     def stop(self) -> None:
-        """End every thread; waits for the looks under way."""
+        """End every thread; waits for the looks under way, and looks at the processes a last time. Idempotent."""
+        if self._stop.is_set():
+            return
         self._stop.set()
         for thread in self._threads:
             thread.join(PROBE_TIMEOUT_S + 1)
+        if self._threads:
+            with self._noting("processes"):
+                self._look_at_processes()
 
     def arrived(self) -> list[Event]:
         """Return the events since the last call."""
@@ -77,23 +83,25 @@ class Lookers:
 
     # ------------------------------------------------------------ threads
 
-    def _run(self, name: str, look: object, every_s: float) -> None:
-        thread = threading.Thread(target=self._repeat, args=(look, every_s), name=name, daemon=True)
+    def _run(self, name: str, look: Callable[[], None], every_s: float) -> None:
+        thread = threading.Thread(target=self._repeat, args=(name, look, every_s), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _repeat(self, look: object, every_s: float) -> None:
-        assert callable(look)
-        with ExitStack() as stack:
-            if isinstance(self._stage.target, Reaches):
-                stack.enter_context(self._stage.target.entered())
+    def _repeat(self, name: str, look: Callable[[], None], every_s: float) -> None:
+        target = self._stage.target
+        with self._noting(name), target.entered() if isinstance(target, Reaches) else nullcontext():
             while not self._stop.wait(every_s):
-                try:
+                with self._noting(name):
                     look()
-                except Exception as error:  # noqa: BLE001  # a probe is a plugin; its trouble is recorded, never silent
-                    self._add(
-                        Event(at_ns=self._stage.clock.now_ns(), kind=EventKind.NOTE, detail=f"look failed: {error!r}")
-                    )
+
+    @contextmanager
+    def _noting(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  # a probe is a plugin; its trouble is recorded, never silent
+            said = f"{name}: the look failed: {error!r}"
+            self._add(Event(at_ns=self._stage.clock.now_ns(), kind=EventKind.NOTE, detail=said))
 
     def _look(self, probe: Probe) -> None:
         readings = probe.read(PROBE_TIMEOUT_S)

@@ -213,7 +213,7 @@ NODE_ACTIONS: Mapping[str, type[NodeAction]] = {a.kind: a for a in (Shape, Cut, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackAction:
-    """An operation of the stack itself, e.g. `restart` or `replace`; the stack carries it out and waits for readiness."""
+    """An operation of the stack itself, e.g. `restart`; the stack carries it out and waits for readiness."""
 
     operation: str
     arguments: Mapping[str, str] = field(default_factory=dict)

@@ -1,29 +1,34 @@
 """The pytest door: `pytest experiments/` runs each experiment once and shows every gate as a test.
 
-    partition.yaml::validity   partition.yaml::p99-under-fault   partition.yaml[seed=2]::linearizable
+    partition.yaml::validity   partition.yaml::p99-under-fault   partition.yaml::linearizable[seed=2]
 
 PASSED: the gate passed. FAILED: the product failed it. ERROR: the harness broke down. INCONCLUSIVE: the run can't tell.
 Nothing but this file is imported until an experiment is really collected, so that a project which has packages
-called `gates` or `reports` of its own is not disturbed.
+called `gates` or `reports` of its own is not disturbed. A matrix's cell stands behind the gate's name, where pytest
+looks for parameters, so that every printed name can be given back to pytest.
 """
 
 from __future__ import annotations
 
+import fnmatch
+import os
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Mapping, Sequence
 
     from _pytest._code.code import ExceptionInfo, TerminalRepr
 
     from chaos.model import Experiment, NamedGate, Verdict
     from chaos.session import RunResult
 
-FIRST_KEY = "chaosgate:"
+FIRST_KEY = re.compile(r"[\"']?chaosgate[\"']?\s*:")
+BEFORE_IT = ("#", "---")  # comments and the document's start
 OUR_PACKAGES = ("gates", "reports", "workloads")
 OPTIONS = {
     "chaos_target": ("netns", "where experiments run (netns)"),
@@ -58,16 +63,23 @@ def setting(config: pytest.Config, name: str) -> str:
     return str(config.getoption(name) or config.getini(name))
 
 
+def folder_setting(config: pytest.Config, name: str) -> Path:
+    """Return a folder: an option's is relative to where pytest was started, its ini twin's to the ini file."""
+    given = config.getoption(name)
+    return Path(given) if given else config.rootpath / str(config.getini(name))
+
+
 def is_experiment(path: Path) -> bool:
-    """Tell whether a YAML file is ours: its first key is `chaosgate`."""
+    """Tell whether a file is ours: YAML whose first key is `chaosgate`. One that can't be read is not."""
     if path.suffix not in (".yaml", ".yml"):
         return False
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            text = line.strip()
-            if text and not text.startswith(("#", "---", "%")):
-                return text.startswith(FIRST_KEY)
-    return False
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as lines:
+            texts = (line.strip() for line in lines)
+            first = next((text for text in texts if text and not text.startswith(BEFORE_IT)), "")
+    except OSError:
+        return False
+    return FIRST_KEY.match(first) is not None
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -77,76 +89,116 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     return ExperimentFile.from_parent(parent, path=file_path)
 
 
-def check_packages() -> None:
-    """Stop with a plain message if another package called like one of ours would be imported."""
+def package_in_the_way() -> str:
+    """Return where the first package lies that would be imported in place of one of ours, as "`name` (place)"."""
     import importlib.util  # noqa: PLC0415
+    import sys  # noqa: PLC0415
 
     home = Path(__file__).resolve().parent.parent
     for name in OUR_PACKAGES:
-        spec = importlib.util.find_spec(name)
-        where = Path(spec.origin).resolve().parent if spec is not None and spec.origin else None
-        if where != home / name:
-            raise pytest.UsageError(
-                f"chaosgate can't run experiments here: the package `{name}` at {where} is in the way of its own. "
-                f"Run pytest with --import-mode=importlib, or from a folder that has no `{name}` package."
-            )
+        there = sys.modules.get(name)
+        spec = importlib.util.find_spec(name) if there is None else there.__spec__
+        origin = spec.origin if spec is not None else getattr(there, "__file__", None)
+        if origin is None or Path(origin).resolve() != home / name / "__init__.py":
+            return f"`{name}` ({origin or 'of unknown origin'})"
+    return ""
 
 
 class ExperimentFile(pytest.File):
-    """One YAML file; its cells are collected below it."""
+    """One YAML file: an item for each gate of each of its cells."""
 
-    def collect(self) -> Iterable[pytest.Collector]:
+    def collect(self) -> Iterable[pytest.Item]:
         """Read the file; every problem in it is a collection error."""
-        check_packages()
-        from chaos.errors import SpecError  # noqa: PLC0415
+        if found := package_in_the_way():
+            raise self.CollectError(
+                f"{self.path.name}: chaosgate can't run experiments here: {found} is in the way of its own package of "
+                f"that name; use `chaosgate run {self.nodeid}`, or plain `pytest --import-mode=importlib` "
+                "(`python -m pytest` and a conftest.py put their folder first)"
+            )
+        from chaos.errors import ChaosgateError  # noqa: PLC0415
         from chaos.spec import cells, load  # noqa: PLC0415
 
         try:
             experiments = cells(load(self.path))
-        except SpecError as error:
+        except ChaosgateError as error:
             raise self.CollectError(str(error)) from None
         for experiment in experiments:
-            label = experiment.name.partition("[")[2].rstrip("]")
-            nodeid = f"{self.nodeid}[{label}]" if label else self.nodeid
-            yield Cell.from_parent(self, name=experiment.name, nodeid=nodeid, experiment=experiment)
+            yield from self._items(Cell.of(self, experiment))
+
+    def _items(self, cell: Cell) -> Iterable[pytest.Item]:
+        gates = cell.experiment.gates
+        for place, (name, gate) in enumerate([("validity", None), *((gate.name, gate) for gate in gates)]):
+            item = GateItem.from_parent(self, name=name + cell.suffix, gate=gate, cell=cell, place=place)
+            if self.config.pluginmanager.hasplugin("xdist"):
+                item.add_marker(pytest.mark.xdist_group(f"{self.nodeid}{cell.suffix}"))  # for --dist loadgroup
+            yield item
 
 
-class Cell(pytest.Collector):
+CELLS = pytest.StashKey[dict[tuple[Path, str], "Cell"]]()
+DIRTY = pytest.StashKey[str]()
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Cell:
     """One run: an experiment, or one cell of its matrix. The run happens once; a failed run is remembered."""
 
-    def __init__(self, *, experiment: Experiment, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.experiment = experiment
-        self._result: RunResult | None = None
-        self._trouble: Exception | None = None
+    experiment: Experiment
+    config: pytest.Config
+    _result: RunResult | None = None
+    _trouble: Exception | None = None
 
-    def collect(self) -> Iterator[pytest.Item]:
-        """Yield the run's validity and every gate."""
-        yield GateItem.from_parent(self, name="validity", gate=None)
-        for gate in self.experiment.gates:
-            yield GateItem.from_parent(self, name=gate.name, gate=gate)
+    @classmethod
+    def of(cls, file: ExperimentFile, experiment: Experiment) -> Cell:
+        """Return the session's one cell for this, however often its file is collected."""
+        known = file.config.stash.setdefault(CELLS, {})
+        return known.setdefault((file.path, experiment.name), cls(experiment=experiment, config=file.config))
+
+    @property
+    def suffix(self) -> str:
+        """What follows a gate's name: "[seed=2]" in a matrix, else nothing."""
+        _, bracket, label = self.experiment.name.partition("[")
+        return bracket + label
 
     def result(self) -> RunResult:
         """Run, or judge again, the first time; afterwards the same answer or the same trouble."""
-        if self._trouble is None and self._result is None:
-            try:
-                self._result = self._obtain()
-            except Exception as error:  # noqa: BLE001  # remembered, and raised for every gate of the cell
-                self._trouble = error
         if self._trouble is not None:
             raise self._trouble
-        assert self._result is not None
-        if self._result.error is not None:
-            raise self._result.error
+        if self._result is None:
+            self._result = self._remembered()
         return self._result
+
+    def _remembered(self) -> RunResult:
+        from chaos.errors import DirtyError, HarnessError  # noqa: PLC0415
+
+        try:
+            result = self._obtain()
+        except BaseException as error:  # a timeout's or Ctrl-C's too: no gate starts the run a second time
+            ended = HarnessError(f"the run was ended by {type(error).__name__}: {error}")
+            self._trouble = error if isinstance(error, Exception) else ended
+            raise
+        if isinstance(result.error, DirtyError):
+            self.config.stash[DIRTY] = f"{self.experiment.name}: {result.error}"
+        return result
 
     def _obtain(self) -> RunResult:
         from chaos.cell import rejudge_newest, run_cell  # noqa: PLC0415
+        from chaos.errors import DirtyError  # noqa: PLC0415
 
-        if again := setting(self.config, "chaos_rejudge"):
-            return rejudge_newest(self.experiment, Path(again))
-        target, runs = setting(self.config, "chaos_target"), Path(setting(self.config, "chaos_runs"))
-        return run_cell(self.experiment, target=target, runs=runs)
+        if setting(self.config, "chaos_rejudge"):
+            return rejudge_newest(self.experiment, folder_setting(self.config, "chaos_rejudge"))
+        if dirty := self.config.stash.get(DIRTY, ""):
+            raise DirtyError(f"not run, the target is dirty since {dirty}; run `chaosgate heal`")
+        target = setting(self.config, "chaos_target")
+        return run_cell(self.experiment, target=target, runs=folder_setting(self.config, "chaos_runs"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """What reporters read of a parametrized test, so that the cells of a matrix are not one test to them."""
+
+    id: str
+    params: Mapping[str, str]
+    indices: Mapping[str, int] = field(default_factory=dict)  # none: pytest has no fixtures to sort by
 
 
 class GateItem(pytest.Item):
@@ -155,22 +207,26 @@ class GateItem(pytest.Item):
     obj = None  # reporters written for functions look for these
     function = None
 
-    def __init__(self, *, gate: NamedGate | None, **kwargs: Any) -> None:
+    def __init__(self, *, gate: NamedGate | None, cell: Cell, place: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.gate = gate
+        self.gate, self.cell, self._place = gate, cell, place
         self.funcargs: dict[str, Any] = {}
+        if cell.suffix:
+            label = cell.suffix.strip("[]")
+            self.callspec = Parameters(id=label, params={"cell": label})
 
     def setup(self) -> None:
         """Run the experiment if no gate of it was asked for before."""
-        assert isinstance(self.parent, Cell)
-        result = self.parent.result()
+        result = self.cell.result()
         if result.folder is not None:
-            self.user_properties.append(("chaosgate_recording", str(result.folder)))
+            self._tell("chaosgate_recording", str(result.folder))
+        if result.error is not None and self._verdict().status.name != "FAIL":
+            raise result.error  # a FAIL in a run that broke down is proved, and no less true for it
 
     def runtest(self) -> None:
         """Raise what the verdict says."""
         verdict = self._verdict()
-        self.user_properties.append(("chaosgate_verdict", verdict.status.name))
+        self._tell("chaosgate_verdict", verdict.status.name)
         expected = self.gate.expect_fail if self.gate is not None else ""
         if verdict.status.name == "FAIL":
             if expected:
@@ -182,25 +238,31 @@ class GateItem(pytest.Item):
             raise GateFailed(f"passed, but is expected to fail ({expected}); remove `expect`")
 
     def _verdict(self) -> Verdict:
-        assert isinstance(self.parent, Cell)
-        judgement = self.parent.result().judgement
-        assert judgement is not None
-        return next(v for v in judgement.verdicts if v.gate == self.name)
+        result = self.cell.result()
+        if result.judgement is None:
+            raise result.error or RuntimeError(f"{self.cell.experiment.name} was not judged")
+        return result.judgement.verdicts[self._place]
+
+    def _tell(self, name: str, value: str) -> None:
+        if (name, value) not in self.user_properties:
+            self.user_properties.append((name, value))
 
     def repr_failure(self, excinfo: ExceptionInfo[BaseException], style: Any = None) -> str | TerminalRepr:
         """Show the verdict's sentence and where the report is; tracebacks only for what is really broken."""
-        if not isinstance(excinfo.value, GateFailed | Inconclusive):
-            from chaos.errors import ChaosgateError  # noqa: PLC0415
+        from chaos.errors import ChaosgateError  # noqa: PLC0415
 
-            if isinstance(excinfo.value, ChaosgateError):
-                return f"{type(excinfo.value).__name__}: {excinfo.value}"
-            return super().repr_failure(excinfo, style)
+        error = excinfo.value
         where = dict(self.user_properties).get("chaosgate_recording")
-        return f"{self.name}: {excinfo.value}\nreport: {where}/report.html"
+        report = f"\nreport: {where}/report.html" if where else ""
+        if isinstance(error, GateFailed | Inconclusive):
+            return f"{self.name}: {error}{report}"
+        if isinstance(error, ChaosgateError):
+            return f"{type(error).__name__}: {error}{report}"
+        return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
         """Return file and name for reporters."""
-        return self.path, None, f"{self.parent.name if self.parent else ''}: {self.name}"
+        return self.path, None, f"{self.cell.experiment.name.partition('[')[0]}: {self.name}"
 
 
 # ---------------------------------------------------------------- reporting
@@ -235,32 +297,36 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 # ---------------------------------------------------------------- xdist: a cell stays on one worker
 
 
-class XdistHooks:
-    """Registered only where xdist is, since its hooks are unknown elsewhere."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where xdist would spread the gates of a cell, keep them together; other tests are spread as ever."""
+    asked = config.getoption("dist", "no") in ("load", "worksteal")
+    if not asked or not any(has_experiment(argument, config.getini("norecursedirs")) for argument in config.args):
+        return None
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415
 
-    @staticmethod
-    def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-        """With the default distribution, keep all gates of a cell together; other tests are spread as ever."""
-        if config.getoption("dist", "no") != "load" or not any(map(_has_experiment, config.args)):
-            return None
-        from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415
+    class CellScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist is untyped
+        def _split_scope(self, nodeid: str) -> str:
+            return cell_of(nodeid)
 
-        class CellScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist is untyped
-            def _split_scope(self, nodeid: str) -> str:
-                file = nodeid.partition("::")[0].partition("[")[0]
-                return nodeid.rpartition("::")[0] if file.endswith((".yaml", ".yml")) else nodeid
-
-        return CellScheduling(config, log)
+    return CellScheduling(config, log)
 
 
-def _has_experiment(argument: str) -> bool:
+def cell_of(nodeid: str) -> str:
+    """Return what must stay together: file and cell of a gate; any other test alone."""
+    file, _, name = nodeid.partition("::")
+    if not file.endswith((".yaml", ".yml")):
+        return nodeid
+    return file + "".join(name.partition("[")[1:])
+
+
+def has_experiment(argument: str, skipped: Sequence[str]) -> bool:
+    """Tell whether pytest's argument, a file or a folder, holds an experiment; `skipped` are patterns of folders."""
     path = Path(argument.partition("::")[0])
     if path.is_file():
         return is_experiment(path)
-    return path.is_dir() and any(is_experiment(p) for p in path.rglob("*.y*ml"))
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the hooks of xdist where it is installed."""
-    if config.pluginmanager.hasplugin("xdist"):
-        config.pluginmanager.register(XdistHooks(), "chaosgate-xdist")
+    for folder, names, files in os.walk(path):
+        names[:] = [name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in skipped)]
+        if any(is_experiment(Path(folder, file)) for file in files):
+            return True
+    return False

@@ -210,7 +210,9 @@ class Workload(Protocol):
 
 
 class Generator(Protocol):
-    """Traffic under way."""
+    """Traffic under way. `epoch_ns`: when it really began, which may be later than asked for."""
+
+    epoch_ns: int
 
     def status(self) -> LoadStatus:
         """Return the newest; never blocks."""

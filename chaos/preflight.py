@@ -67,7 +67,7 @@ def describe(experiment: Experiment, target: str) -> str:
 
 
 def refuse_what_cannot_run(experiments: Sequence[Experiment], options: Options) -> None:
-    """Raise before anything is touched if one experiment of the set can't run: SpecError, UsageError, CapabilityError."""
+    """Raise SpecError, UsageError or CapabilityError, before anything is touched, if one of the set can't run."""
     kind = target_kind(options.target)
     missing: list[str] = []
     for experiment in experiments:

@@ -12,21 +12,24 @@ import shutil
 import signal
 import subprocess
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chaos import __version__
+from chaos.agent.points import announce
 from chaos.aiming import Aim
 from chaos.clock import MonotonicClock
 from chaos.engine import Engine, Flags, Progress, Stage
-from chaos.errors import ChaosgateError, DirtyError
+from chaos.errors import ChaosgateError, DirtyError, RecordingError
+from chaos.model import Event, EventKind
 from chaos.plan import plan
 from chaos.ports import ComparesReplicas, HasProbes, LimitsCpu
 from chaos.recording import Recorder, Recording
 from chaos.stacks import STACKS
+from chaos.streams import read_events
 from chaos.targets import TARGETS
 from chaos.traffic import Traffic
 from gates.judge import Judgement, judge, worst, write_verdict
@@ -79,6 +82,7 @@ def run_one(
 ) -> RunResult:
     """Run, judge and report one experiment; trouble of the harness is in the result, the verdict is written anyway."""
     experiment = with_options(experiment, options)
+    announce("recording.begin")
     folder = new_folder(options.runs, experiment.name)
     trouble: ChaosgateError | None = None
     with Recorder(folder) as recorder:
@@ -88,8 +92,19 @@ def run_one(
             _carry_out(experiment, options, recorder, flags=flags, traffic=traffic, watch=watch)
         except ChaosgateError as error:
             trouble = error
+            _record_trouble(recorder, error)
     watch(Progress(experiment=experiment.name, phase="judging"))
+    announce("recording.judge")
     return RunResult(experiment=experiment, folder=folder, judgement=judge_folder(folder), error=trouble)
+
+
+def _record_trouble(recorder: Recorder, error: ChaosgateError) -> None:
+    """Write an error of the target's opening or closing into the recording; the engine has written its own."""
+    events, _ = read_events(recorder.folder / "events.jsonl")
+    if any(event.kind is EventKind.ERROR and event.detail in str(error) for event in events):
+        return
+    with suppress(RecordingError):  # a full disk: it is said on the console, and the recording has no end
+        recorder.event(Event(at_ns=time.monotonic_ns(), kind=EventKind.ERROR, detail=str(error)))
 
 
 def _carry_out(
@@ -215,14 +230,19 @@ def run_set(
     return results
 
 
+def interrupt(flags: Flags, why: str) -> None:
+    """End the run in order, as soon as the deciding thread looks up; the first reason is the one that is told."""
+    flags.interrupted = flags.interrupted or why
+    for wake in flags.wakers:
+        wake()
+
+
 @contextmanager
 def listening(flags: Flags) -> Iterator[None]:
     """Turn SIGINT, SIGTERM and SIGHUP into a flag; the handlers raise nothing."""
 
     def note(number: int, _: object) -> None:
-        flags.interrupted = flags.interrupted or signal.Signals(number).name
-        for wake in flags.wakers:
-            wake()
+        interrupt(flags, signal.Signals(number).name)
 
     before = {number: signal.signal(number, note) for number in MANY_SIGNALS}
     try:

@@ -105,6 +105,20 @@ def test_jitter_as_asked_is_confirmed_and_none_at_all_is_a_mismatch(distribution
     assert next(m for m in flat if m.name.startswith("jitter")).proof is Proof.MISMATCH
 
 
+@pytest.mark.parametrize("distribution", ["uniform", "normal", "pareto"])
+@pytest.mark.parametrize(("factor", "proof"), [(1.0, Proof.CONFIRMED), (0.5, Proof.MISMATCH), (2.0, Proof.MISMATCH)])
+def test_half_or_double_the_jitter_is_found_in_every_distribution(distribution, factor, proof):
+    asked = Impairment(delay_s=0.05, jitter_s=0.01, distribution=distribution)
+    true = tolerances.asked_delays_ms((Impairment(delay_s=0.05, jitter_s=0.01 * factor, distribution=distribution),))
+    n = fidelity.needed(Shape(impairment=asked)).packets
+    want = tolerances.asked_delays_ms((asked,))
+    proofs = [
+        fidelity.judge_jitter("a→b", want, np.sort(noisy(100)), np.sort(CHANCE.choice(true, n) + noisy(n))).proof
+        for _ in range(200)
+    ]
+    assert proofs.count(proof) >= 0.99 * len(proofs)
+
+
 def test_two_delays_on_one_path_add_up():
     asked = (Impairment(delay_s=0.02), Impairment(delay_s=0.03))
     judged = fidelity.judge_shaped(asked, flow(noisy(100)), flow(noisy(120, 50.0)))

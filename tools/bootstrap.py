@@ -105,7 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--for-tests", action="store_true", help="also what only the tests need")
     options = parser.parse_args()
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  # an older Python is what this is to notice
         raise fail(f"Python {sys.version.split()[0]} is too old", "chaosgate needs 3.11", "make PYTHON=python3.11 …")
     debian_packages(RUN_PROGRAMS | (TEST_PROGRAMS if options.for_tests else {}))
     python_packages()

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BOOT_MODULES = ("virtio", "virtio_ring", "virtio_pci", "9pnet", "9pnet_virtio", "9p", "overlay")
-NET_MODULES = (  # as one text: it reads like lsmod
+NET_MODULES = (  # noqa: SIM905  one text reads like lsmod
     "crc32c_generic libcrc32c veth bridge tun dummy ifb af_packet sch_netem sch_htb sch_tbf sch_prio sch_ingress "
     "cls_u32 cls_flower cls_matchall cls_bpf act_mirred act_gact nf_tables nft_compat nfnetlink_queue x_tables "
     "ip_tables iptable_mangle iptable_filter xt_NFQUEUE nf_conntrack"
-).split()  # noqa: SIM905  forty quotes less
+).split()
 PREFERRED = r"linux-image-6\.12\.[0-9]+\+deb[0-9]+-amd64"  # has netem, tcx links and NFQUEUE
 FALLBACK = "linux-image-amd64"
 MEMORY_MB = 1024
@@ -219,14 +219,15 @@ def run(guest: Guest, argv: list[str], *, timeout_s: float, folder: Path, proces
 
 
 def _boot(command: list[str], timeout_s: float) -> None:
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    try:
-        _, said = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        return
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            _, said = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            return
+        finally:
+            process.kill()
     if process.returncode:
         raise VmError(f"{command[0]} ended with {process.returncode}: {said.decode()[-500:]}")
 

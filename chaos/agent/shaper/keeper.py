@@ -5,15 +5,19 @@
 FD is a SOCK_SEQPACKET. Each message is one undo: {"netns": descriptor, "argv": [...], "text": stdin, "unless": [...]},
 answered when it is kept; `unless` is a listing command, and the undo is left out if it still shows a chain (somebody
 else's). A qdisc, an iptables chain or an nft table outlives the process that made it; a keeper does not die
-with the agent, has a session of its own, and ends only after its work. An undo that finds nothing is content.
+with the agent, has a session of its own, and ends only after its work. An undo that finds nothing is content. After a
+death everything is undone once more a moment later: a command that the agent had just started may still have been
+under way. {"orderly": true} says that the coming end is none.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from chaos.agent.shaper.child import MESSAGE_MAX, Child
@@ -23,6 +27,7 @@ from chaos.agent.shaper.values import ShaperError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+STRAGGLER_S = 0.3  # tc, nft and iptables-restore take 5 to 90 ms here
 ANY_EXIT = range(256)  # nothing left to undo is no failure
 
 
@@ -52,20 +57,36 @@ class Keeper:
 
     def close(self) -> None:
         """Have everything undone now, and wait for it. Idempotent."""
+        with contextlib.suppress(ShaperError):  # closed before, or dead: then there is nobody to tell
+            self._child.ask({"orderly": True})
         self._child.end()
 
 
 def serve(control: socket.socket) -> None:
     """Collect undos until the other side is gone, then carry them out."""
     kept: list[dict[str, Any]] = []
+    orderly = False
     while message := control.recv(MESSAGE_MAX):
-        kept.append(json.loads(message))
+        asked = json.loads(message)
+        orderly = "orderly" in asked
+        if not orderly:
+            kept.append(asked)
         control.send(b"{}")
+    undo_all(kept)
+    if not orderly:
+        time.sleep(STRAGGLER_S)
+        undo_all(kept)
+
+
+def undo_all(kept: Sequence[dict[str, Any]]) -> None:
+    """Carry out every undo, newest first; one that fails does not stop the next."""
     for undo in reversed(kept):
         try:
             _carry_out(**undo)
-        except (OSError, ShaperError) as error:  # the next undo must not wait for this one's luck
-            sys.stderr.write(f"keeper: {error}\n")
+        except (OSError, ShaperError) as error:
+            with contextlib.suppress(OSError):  # whoever read our complaints may be dead
+                sys.stderr.write(f"keeper: {error}\n")
+                sys.stderr.flush()
 
 
 def _carry_out(netns: int, argv: Sequence[str], text: str, unless: Sequence[str]) -> None:

@@ -108,7 +108,7 @@ class TapLane:
 
 
 class TapPath:
-    """All ports of the wires, one wire a hub namespace (usually there is one)."""
+    """All ports of a hub."""
 
     def __init__(self, ports: Sequence[Port], schedule: Schedule) -> None:
         check_ports(ports)

@@ -19,7 +19,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from chaos.agent.shaper import bpf
-from chaos.agent.shaper.kernel import bring_up, entered
+from chaos.agent.shaper.kernel import bring_up, entered, same_namespace
 from chaos.agent.shaper.values import ShaperError, table
 
 if TYPE_CHECKING:
@@ -256,6 +256,9 @@ def _steering_program() -> bytes:
 
 
 def check_ports(ports: Sequence[Port]) -> None:
-    """Raise ShaperError if there are more ports than a wire has slots for."""
+    """Raise ShaperError for ports on several hubs, or more than a wire has slots for."""
+    apart = [port.node for port in ports if not same_namespace(port.hub_netns, ports[0].hub_netns)]
+    if apart:
+        raise ShaperError(f"tap: {', '.join(apart)} hang on another hub than {ports[0].node}; open a shaper for each")
     if 2 * len(ports) > GENERATIONS:
         raise ShaperError(f"tap: {len(ports)} ports on one hub, and at most {GENERATIONS // 2} can be shaped")

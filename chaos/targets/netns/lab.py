@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from chaos.agent.points import effect
 from chaos.errors import CapabilityError, TargetError, UsageError
 from chaos.model import Node, Process, ProcessState, Topology, to_json
 from chaos.targets.netns import cgroups, enter, wire
@@ -89,15 +90,15 @@ class Lab:
         limits = {node.name: node.cpu_limit for node in nodes}
         places = cgroups.parents()
         _check(nodes, places)
-        owned = claim(base.absolute())
+        owned = effect("lab.folder", lambda: claim(base.absolute()))
         init = None
         try:
             groups = cgroups.Groups.plan(owned.id, limits, places)
             plan = _plan(owned, nodes, groups)
             _furnish(owned.folder, nodes)
             note_groups(owned.folder, groups.tops)
-            groups.make(limits)
-            init = Init(plan, lock=owned.lock, log=owned.folder / "run" / "init.log")
+            effect("lab.cgroups", lambda: groups.make(limits))
+            init = effect("lab.init", lambda: Init(plan, lock=owned.lock, log=owned.folder / "run" / "init.log"))
             return cls(owned, groups, plan, init, _topology(plan, nodes, places))
         except BaseException:
             if init is not None:
@@ -330,7 +331,7 @@ def _furnish(folder: Path, nodes: Sequence[NodeSpec]) -> None:
 
 def _give_up(owned: Owned) -> None:
     try:
-        clear(owned.folder)
+        effect("lab.sweep", lambda: clear(owned.folder))
     except OSError as error:
         raise TargetError(f"lab {owned.id} left something behind: {error}") from error
     finally:

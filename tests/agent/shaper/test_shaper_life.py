@@ -203,6 +203,14 @@ def test_a_missing_port_is_named_at_opening(lab):
     assert lab.snapshot() == before
 
 
+def test_ports_of_two_hubs_are_refused(lab):
+    needs("tap")
+    other = ShaperLab(1)
+    with pytest.raises(ShaperError, match="n1 hang on another hub than n2"):
+        open_shaper([lab.ports[1], other.ports[0]], "tap")
+    other.close()
+
+
 def test_other_tables_and_chains_survive_ours(lab):
     needs("nfqueue")
     node = lab.namespace("n1")

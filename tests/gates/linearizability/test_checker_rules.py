@@ -187,6 +187,7 @@ def test_a_refused_swap_contradicts_a_value_that_was_there_all_along():
     result = judged(put("a", 1, 2), get("a", 3, 4), refused("a", 5, 6), get("a", 7, 8))
     assert result.answer is Answer.ILLEGAL
     assert "not swapped" in result.reason
+    assert result.methods["search"] == 0
     assert len(result.witness) <= 4
 
 
@@ -199,6 +200,12 @@ def test_a_refused_swap_may_stand_before_or_after_the_value_it_expected():
     assert is_ok(put("a", 1, 5), refused("a", 4, 6))
     assert is_ok(put("a", 1, 2), refused("a", 3, 6), put("b", 5, 8))
     assert is_ok(refused("ghost", 1, 2))
+
+
+def test_a_refused_swap_may_see_a_write_that_is_called_as_it_returns():
+    result = judged(put("a", 1, 2), refused("a", 3, 5), put("b", 5, 8))
+    assert result.answer is Answer.OK
+    assert result.methods["search"] == 0
 
 
 def test_a_refused_swap_with_no_write_to_end_its_value_is_illegal():

@@ -1,0 +1,179 @@
+"""A run in a process of its own, with folders of its own, that a test ends by force; and what must hold afterwards.
+
+run = Ending(tmp_path, yaml, STOP_AT="cut.apply")  ─▶  run.wait()  ─▶  run.assert_killed(…) / assert_judged(…)
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import time
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chaos.cli import main
+from chaos.model import EventKind, Proof
+from chaos.recording import Recording
+from chaos.streams import read_events
+from gates.judge import read_verdict
+from tests.e2e import short
+from tests.leftovers import assert_nothing_left, await_true, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chaos.model import Event
+    from gates.judge import Judgement
+
+BEGUN_S = 60.0  # until a phase is reached, on a machine that others use too
+ENDED_S = 60.0
+KERNEL_S = 15.0  # for the kernel to take a whole lab
+NO_YES = (11, 12)
+
+
+class Ending:
+    """`chaosgate run` of one experiment; everything that it makes on disk is below `folder`."""
+
+    def __init__(self, folder: Path, yaml: str, **points: str) -> None:
+        self.labs, self.temporary, self.runs = (folder / name for name in ("labs", "tmp", "runs"))
+        for path in (self.labs, self.temporary, self.runs):
+            path.mkdir(parents=True)
+        file = folder / "ending.yaml"
+        file.write_text(yaml, encoding="utf-8")
+        self._own = {"CHAOSGATE_LABS": str(self.labs), "TMPDIR": str(self.temporary)}
+        chosen = {f"CHAOSGATE_{name}": value for name, value in points.items()}
+        self.before = snapshot(self._folders)
+        self.process = short.command("run", file, "--runs", self.runs, env={**os.environ, **self._own, **chosen})
+
+    def __enter__(self) -> Ending:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        return (self.labs, self.temporary)
+
+    # ------------------------------------------------------------ while it goes on
+
+    @property
+    def recording(self) -> Path | None:
+        """The recording's folder, once there is one."""
+        return next((path for path in self.runs.iterdir() if path.is_dir()), None)
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What has been recorded up to now."""
+        return read_events(self.recording / "events.jsonl")[0] if self.recording else ()
+
+    def await_event(self, what: str, found: Callable[[Event], bool]) -> Event:
+        """Wait for an event."""
+        deadline = time.monotonic() + BEGUN_S
+        while True:
+            if events := [event for event in self.events if found(event)]:
+                return events[0]
+            assert self.process.poll() is None, f"it ended before there was {what}: {self.said()}"
+            assert time.monotonic() < deadline, f"no {what} within {BEGUN_S} s"
+            time.sleep(0.02)
+
+    def await_phase(self, phase: str) -> None:
+        """Wait until the run says that it is in a phase."""
+        self.await_event(f"phase {phase}", lambda e: e.kind is EventKind.PHASE and e.detail == phase)
+
+    def await_confirmed(self, step: str) -> None:
+        """Wait until a fault is measured to be in force."""
+        confirmed = Proof.CONFIRMED
+        self.await_event(
+            f"confirmation of {step}",
+            lambda e: e.kind is EventKind.CONFIRM and e.step == step and e.data["proof"] == confirmed,
+        )
+
+    def pid_of(self, module: str) -> int:
+        """Return the pid of the one process of this run that executes a module."""
+        found = [
+            int(name.split(" ", 1)[0]) for name in snapshot().since(self.before)["processes"] if f"-m {module}" in name
+        ]
+        assert len(found) == 1, (module, found)
+        return found[0]
+
+    # ------------------------------------------------------------ afterwards
+
+    def wait(self) -> int:
+        """Wait until the process has ended; return its exit code."""
+        try:
+            return self.process.wait(ENDED_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still there after {ENDED_S} s; events: {self.events[-5:]}") from None
+
+    def said(self) -> str:
+        """Return all that it printed; only once it has ended."""
+        assert self.process.stdout is not None
+        return "" if self.process.stdout.closed else self.process.stdout.read()
+
+    def heal(self) -> tuple[int, str]:
+        """Run `chaosgate heal`; return its exit code and what it said."""
+        return command("heal", CHAOSGATE_LABS=str(self.labs))
+
+    def judge(self) -> tuple[int, Judgement]:
+        """Judge the recording again by `chaosgate judge`; return its exit code and the judgement."""
+        assert self.recording is not None
+        code, _ = command("judge", str(self.recording))
+        return code, read_verdict(self.recording)
+
+    def assert_nothing_left(self, within_s: float = 3.0) -> None:
+        """Compare the machine and this run's folders with what was there before."""
+        assert_nothing_left(self.before, self._folders, within_s=within_s)
+
+    def assert_only_folders_left(self) -> None:
+        """Wait until the kernel has taken everything that lives: what is left are folders and cgroups, for `heal`."""
+        inert = {"folders", "cgroups"}
+        await_true(
+            f"only {inert} left: {snapshot(self._folders).since(self.before)}",
+            lambda: snapshot(self._folders).since(self.before).keys() <= inert,
+            within_s=KERNEL_S,
+        )
+
+    def assert_ended_in_order(self, code: int, *words: str) -> None:
+        """It ended by itself: nothing is left without `heal`, and its own verdict says that it can't tell."""
+        self.assert_nothing_left()
+        assert code in NO_YES, self.said()
+        assert self.recording is not None
+        judgement = read_verdict(self.recording)
+        assert judgement.exit_code in NO_YES, judgement.sentence
+        problems = " | ".join(judgement.verdicts[0].numbers["problems"])
+        for word in words:
+            assert word in problems, problems
+
+    def assert_judged_as_cut_short(self) -> None:
+        """What is recorded can be judged: it has no end, so it can't tell."""
+        assert self.recording is not None
+        code, judgement = self.judge()
+        assert code in NO_YES, judgement.sentence
+        assert not Recording.open(self.recording).complete
+        assert "no end" in " | ".join(judgement.verdicts[0].numbers["problems"])
+
+
+def command(*arguments: str, **environment: str) -> tuple[int, str]:
+    """Run a short `chaosgate` command in this process, which saves a second of imports; return (exit code, output)."""
+    kept = {name: os.environ.get(name) for name in environment}
+    said = io.StringIO()
+    os.environ.update(environment)
+    try:
+        with redirect_stdout(said):
+            main(list(arguments), prog_name="chaosgate", standalone_mode=True)
+    except SystemExit as end:
+        return int(end.code or 0), said.getvalue()
+    finally:
+        for name, value in kept.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+    raise AssertionError("a command ends with SystemExit")

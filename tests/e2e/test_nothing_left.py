@@ -1,0 +1,215 @@
+"""Whatever ends a run, and whenever: nothing is left behind, and nobody takes the torn run for a good one.
+
+a run announces every effect ─▶ POINTS ─▶ a run for each, whose controller is killed just before it
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+
+import pytest
+
+from chaos.model import EventKind
+from tests.e2e import short
+from tests.e2e.ending import Ending
+from tests.leftovers import snapshot
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.slow,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(os.geteuid() != 0, reason="the whole look needs the machine's root"),
+]
+
+STEPS = {
+    "kill": "at: 100ms, for: 800ms, on: leader, fault: kill",
+    "freeze": "at: 1200ms, for: 1s, on: {role: follower, count: 1}, fault: freeze",
+    "slow": "at: 2500ms, for: 2s, on: {role: follower, count: 1}, fault: {latency: {delay: 50ms}}",
+    "cut": "at: 2500ms, for: 2s, on: leader, fault: {partition: {from: others}}",
+    "power": "at: 5s, for: 1s, on: leader, fault: power",
+}
+
+POINTS = {  # every effect that such a run announces, and the step that it takes to come there
+    "recording.begin": "",
+    "lab.open": "",
+    "lab.folder": "",
+    "lab.cgroups": "",
+    "lab.init": "",
+    "agent.start": "",
+    "run.set-up": "",
+    "process.start": "",
+    "run.load": "",
+    "helper.spawn": "",
+    "inject.kill": "kill",
+    "inject.freeze": "freeze",
+    "inject.slow": "slow",
+    "inject.cut": "cut",
+    "inject.power": "power",
+    "agent.inject": "slow",
+    "journal.write": "slow",
+    "signal.apply": "kill",
+    "freeze.apply": "freeze",
+    "shape.apply": "slow",
+    "cut.apply": "cut",
+    "power.link": "power",
+    "power.off": "power",
+    "heal.kill": "kill",
+    "heal.freeze": "freeze",
+    "heal.slow": "slow",
+    "heal.cut": "cut",
+    "heal.power": "power",
+    "signal.undo": "kill",
+    "freeze.undo": "freeze",
+    "shape.undo": "slow",
+    "cut.undo": "cut",
+    "power.plug": "power",
+    "power.boot": "power",
+    "journal.forget": "slow",
+    "run.drain": "",
+    "run.compare": "",
+    "agent.bye": "",
+    "lab.close": "",
+    "lab.sweep": "",
+    "recording.judge": "",
+}
+BEFORE_THE_RECORDING = {"recording.begin"}
+AFTER_THE_END = {"agent.bye", "lab.close", "lab.sweep", "recording.judge"}  # the run is complete by then
+AGENTS = ("signal.apply", "freeze.apply", "shape.apply", "cut.apply", "power.link", "power.off")
+
+
+def text(*names: str, soon: bool = True) -> str:
+    """Return an experiment with these steps; alone, a step begins at once."""
+    steps = "\n".join(f"  - {{name: {name}, {STEPS[name]}}}" for name in names)
+    if soon:
+        steps = "".join(_at_once(line) for line in steps.splitlines(keepends=True))
+    duration = "300ms" if not names else "3s" if soon else "6500ms"
+    return short.text(name="ending", steps=f"steps:\n{steps}" if names else "", duration=duration, rate="150/s")
+
+
+def _at_once(line: str) -> str:
+    before, _, after = line.partition("at: ")
+    return f"{before}at: 100ms,{after.partition(',')[2]}"
+
+
+@pytest.fixture
+def begin(tmp_path):
+    """Start runs; whatever the test does, none outlives it."""
+    started: list[Ending] = []
+
+    def start(yaml: str, **points: str) -> Ending:
+        run = Ending(tmp_path / f"{len(started)}", yaml, **points)
+        started.append(run)
+        return run
+
+    yield start
+    for run in started:
+        run.__exit__()
+
+
+# ---------------------------------------------------------------- SIGKILL of the controller
+
+
+def test_the_points_are_all_that_a_run_announces(begin, tmp_path):
+    """Runs from beginning to end; a point that is new here is one to be killed at below."""
+    log = tmp_path / "points"
+    run = begin(text(*STEPS, soon=False), POINTS_LOG=str(log))
+    code = run.wait()
+    run.assert_nothing_left()
+    announced = Counter(log.read_text(encoding="utf-8").split())
+    assert announced, run.said()
+    new, gone = sorted(announced.keys() - POINTS.keys()), sorted(POINTS.keys() - announced.keys())
+    assert not new, f"new effects of a run: add {new} to POINTS, each with the step that leads there"
+    assert not gone, f"effects that a run no longer has: take {gone} from POINTS; exit code {code}: {run.said()}"
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_controller_killed_at_any_point_leaves_nothing(begin, point):
+    step = POINTS[point]
+    run = begin(text(*([step] if step else ())), STOP_AT=point, STOP_WHO="controller")
+    assert run.wait() == -signal.SIGKILL, run.said()
+    run.assert_only_folders_left()
+    code, said = run.heal()
+    assert code == 0, said
+    run.assert_nothing_left()
+    if point in BEFORE_THE_RECORDING:
+        assert run.recording is None
+    elif point in AFTER_THE_END:
+        assert any(event.kind is EventKind.RUN and event.detail == "complete" for event in run.events)
+        run.judge()
+    else:
+        run.assert_judged_as_cut_short()
+
+
+def test_the_look_sees_a_run_that_lives_and_heal_leaves_it_alone(begin):
+    """A look that sees nothing would find nothing left; a heal that sweeps the living would be worse than none."""
+    run = begin(text("slow"))
+    run.await_confirmed("slow")
+    seen = snapshot(run._folders).since(run.before)
+    for kind in ("processes", "namespaces", "folders"):
+        assert seen.get(kind), seen
+    assert any("etcd" in name for name in seen["processes"]), seen["processes"]
+    assert run.heal() == (0, "nothing to heal\n")
+    code = run.wait()
+    problems = run.judge()[1].verdicts[0].numbers["problems"]
+    assert not [problem for problem in problems if "slow" in problem or "broke down" in problem], problems
+    assert code != 13
+    run.assert_nothing_left()
+
+
+# ---------------------------------------------------------------- signals, and a lost reader
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda n: n.name)
+@pytest.mark.parametrize("phase", ["set-up", "warm-up", "fault", "drain"])
+def test_a_signal_ends_a_run_in_order(begin, phase, number):
+    if number is signal.SIGHUP and phase != "fault":
+        pytest.skip("one handler serves all three")
+    run = begin(text("slow") if phase == "fault" else text())
+    if phase == "fault":
+        run.await_confirmed("slow")
+    else:
+        run.await_phase(phase)
+    os.kill(run.process.pid, number)
+    code = run.wait()
+    if phase == "drain":  # the traffic had ended: nothing is missing, and the run is judged as it is
+        run.assert_nothing_left()
+        assert code in (0, 10, 11, 12), run.said()
+        return
+    run.assert_ended_in_order(code, "interrupted")
+
+
+def test_a_reader_that_goes_away_ends_the_run_in_order(begin):
+    """`chaosgate run … | head`: the next print fails, and everything is healed and judged."""
+    run = begin(text("slow"))
+    run.await_event("injection", lambda event: event.kind is EventKind.INJECT)
+    run.process.stdout.close()
+    run.assert_ended_in_order(run.wait(), "interrupted")
+    assert any("lost standard output" in event.detail for event in run.events)
+
+
+# ---------------------------------------------------------------- SIGKILL of what makes the faults
+
+
+@pytest.mark.parametrize("point", AGENTS)
+def test_an_agent_killed_just_before_it_acts_is_no_yes(begin, point):
+    step = POINTS[point]
+    run = begin(text(step), STOP_AT=point)
+    run.assert_ended_in_order(run.wait(), step)
+
+
+@pytest.mark.parametrize("step", ["slow", "cut", "kill", "freeze", "power"])
+def test_an_agent_killed_in_mid_fault_is_told_and_healed(begin, step):
+    run = begin(text(step))
+    run.await_event("the fault in force", lambda event: event.kind is EventKind.CONFIRM and event.step == step)
+    os.kill(run.pid_of("chaos.agent"), signal.SIGKILL)
+    run.assert_ended_in_order(run.wait(), step)
+
+
+@pytest.mark.parametrize("step", ["slow", "cut"])
+def test_a_shaper_killed_in_mid_fault_is_told_and_healed(begin, step):
+    run = begin(text(step))
+    run.await_confirmed(step)
+    os.kill(run.pid_of("chaos.agent.shaper.daemon"), signal.SIGKILL)
+    run.assert_ended_in_order(run.wait(), step)
