@@ -107,7 +107,7 @@ def _aim(step: Step) -> Iterator[tuple[str, str]]:
 
 def _shortness(step: Step) -> Iterator[tuple[str, str]]:
     """Yield a problem for a fault that ends before its effect could be measured."""
-    from chaos.fidelity import needed  # noqa: PLC0415 it brings scipy, which most commands do without
+    from chaos.tolerances import shortest_s  # noqa: PLC0415 it brings scipy, which most commands do without
 
     if is_momentary(step.fault) or not step.for_s:
         return
@@ -115,7 +115,7 @@ def _shortness(step: Step) -> Iterator[tuple[str, str]]:
         aimed = step.fault.aim(*_stand_ins(step))
     except ValueError:  # names nodes that only the real topology has; the plan asks again
         return
-    needs_s = max((needed(a.action).seconds for a in aimed if not isinstance(a.action, StackAction)), default=0.0)
+    needs_s = max((shortest_s(a.action) for a in aimed if not isinstance(a.action, StackAction)), default=0.0)
     if step.for_s < needs_s:
         enough = _text(math.ceil(needs_s * 10) / 10)
         key = "fault/kill/down-for" if getattr(step.fault, "down_for_s", None) is not None else "for"

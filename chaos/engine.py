@@ -132,6 +132,7 @@ class Engine:
         self._late_heals: set[tuple[str, int]] = set()  # due while still being injected
         self._aimed_at: dict[tuple[str, int], str] = {}  # subjects of what was asked of the target
         self._closing = threading.Event()  # from now on nothing more is injected
+        self._look_at_disk_ns = 0
         self._patience_ns = 0  # until when everything that was fired must have come to its end
         self._lookers = Lookers(stage)
         self._generator: Generator | None = None
@@ -230,7 +231,8 @@ class Engine:
                 return
             self._turn()
             due = self._t0_ns + ns(ticks[0].at_s) if ticks else end_ns
-            self.stage.clock.sleep_until(min(max(due, now + ns(0.001)), now + ns(POLL_S)))
+            next_look = now + ns(POLL_S)
+            self.stage.clock.sleep_until(due if now < due < next_look else next_look)
 
     def _over(self) -> bool:
         """Say whether something other than the timeline ends the run; remember and record why."""
@@ -254,7 +256,10 @@ class Engine:
                 return f"{force.label} could not be healed: {problem}; nothing more is injected"
         limits, now_ns = self.experiment.abort_when, self.stage.clock.now_ns()
         reason = why_abort(limits, self._statuses, self._lookers.quorum_lost_s(), now_ns)
-        return reason or self.stage.recorder.why_no_space(limits.free_disk_bytes)
+        if reason or now_ns < self._look_at_disk_ns:
+            return reason
+        self._look_at_disk_ns = now_ns + NS  # it walks the recording's folder
+        return self.stage.recorder.why_no_space(limits.free_disk_bytes)
 
     def _certain_no(self) -> str:
         for named in self.experiment.gates:

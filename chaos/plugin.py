@@ -13,7 +13,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +82,14 @@ def is_experiment(path: Path) -> bool:
     return FIRST_KEY.match(first) is not None
 
 
+def is_recorded(path: Path) -> bool:
+    """Tell whether a file is a recording's own copy of its experiment."""
+    return (path.parent / "run.json").exists()
+
+
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Collect experiment files."""
-    if not is_experiment(file_path):
+    """Collect experiment files; those kept in recordings only if they are named."""
+    if not is_experiment(file_path) or (is_recorded(file_path) and not parent.session.isinitpath(file_path)):
         return None
     return ExperimentFile.from_parent(parent, path=file_path)
 
@@ -198,7 +203,6 @@ class Parameters:
 
     id: str
     params: Mapping[str, str]
-    indices: Mapping[str, int] = field(default_factory=dict)  # none: pytest has no fixtures to sort by
 
 
 class GateItem(pytest.Item):
@@ -211,12 +215,11 @@ class GateItem(pytest.Item):
         super().__init__(**kwargs)
         self.gate, self.cell, self._place = gate, cell, place
         self.funcargs: dict[str, Any] = {}
-        if cell.suffix:
-            label = cell.suffix.strip("[]")
-            self.callspec = Parameters(id=label, params={"cell": label})
 
     def setup(self) -> None:
         """Run the experiment if no gate of it was asked for before."""
+        if label := self.cell.suffix.strip("[]"):
+            self.callspec = Parameters(id=label, params={"cell": label})  # not before: pytest sorts by it
         result = self.cell.result()
         if result.folder is not None:
             self._tell("chaosgate_recording", str(result.folder))
@@ -270,10 +273,13 @@ class GateItem(pytest.Item):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Mark inconclusive gates, so that they are shown as what they are."""
+    """Mark inconclusive gates, so that they are shown as what they are; say plainly why a run could not be had."""
     report = yield
-    if isinstance(item, GateItem) and call.excinfo is not None and isinstance(call.excinfo.value, Inconclusive):
-        report.chaosgate_inconclusive = True
+    if not isinstance(item, GateItem) or call.excinfo is None:
+        return report
+    report.chaosgate_inconclusive = isinstance(call.excinfo.value, Inconclusive)
+    if call.when == "setup" and report.failed:
+        report.longrepr = item.repr_failure(call.excinfo)  # pytest asks for it after set-up only
     return report
 
 
@@ -327,6 +333,6 @@ def has_experiment(argument: str, skipped: Sequence[str]) -> bool:
         return is_experiment(path)
     for folder, names, files in os.walk(path):
         names[:] = [name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in skipped)]
-        if any(is_experiment(Path(folder, file)) for file in files):
+        if "run.json" not in files and any(is_experiment(Path(folder, file)) for file in files):
             return True
     return False

@@ -8,18 +8,21 @@ b.traffic(10)
 recording = b.build()                           # complete: drained, final reads, versions read again
 
 check_gate(Latency(limit_s=0.4))                # says no where it must, raises nowhere
+check_fault(…)  check_target(…)  check_stack(…)  # the same for whatever else can be added: chaos/conformance.py
 """
 
 from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from chaos.clock import NS, ns
+from chaos.conformance import assert_frozen, check_fault, check_stack, check_target
 from chaos.model import (
     Event,
     EventKind,
@@ -33,14 +36,26 @@ from chaos.model import (
     Verdict,
     to_json,
 )
-from chaos.recording import Recording
-from chaos.streams import GeneratorEnd
+from chaos.recording import Recorder, Recording
+from chaos.streams import SAMPLES, GeneratorEnd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from chaos.model import Action
     from chaos.ports import Gate
+
+__all__ = [
+    "NODES",
+    "RUN_ID",
+    "FakeClock",
+    "RecordingBuilder",
+    "check_fault",
+    "check_gate",
+    "check_stack",
+    "check_target",
+]
 
 NODES = ("etcd1", "etcd2", "etcd3")
 RUN_ID = "run"
@@ -273,6 +288,32 @@ class RecordingBuilder:
             logs=self.logs,
         )
 
+    def write(self, folder: Path, experiment: str = "", **build: bool) -> Path:
+        """Write it to disk as a run does, with the text of its experiment file; `build` as for `build`."""
+        recording = self.build(**build)
+        with Recorder(folder, free_bytes_min=0) as recorder:
+            recorder.run(**recording.run)
+            for event in recording.events:
+                recorder.event(event)
+            for reading in recording.readings:
+                recorder.reading(reading)
+        if experiment:
+            (folder / "experiment.yaml").write_text(experiment, encoding="utf-8")
+        for name, end in recording.ends.items():
+            _write_samples(folder / f"samples/{name}.arrow", recording.samples, end)
+        if recording.final is not None:
+            _write_samples(folder / "samples/final-0.arrow", recording.final)
+        for name, text in recording.logs.items():
+            (folder / "logs" / name).write_text(text, encoding="utf-8")
+        return folder
+
+
+def _write_samples(path: Path, samples: pa.Table, end: GeneratorEnd | None = None) -> None:
+    with pa.ipc.new_stream(path, SAMPLES) as stream:
+        stream.write_table(samples.select(SAMPLES.names).cast(SAMPLES))
+    if end is not None:
+        path.with_suffix(".closed.json").write_text(json.dumps(asdict(end)))
+
 
 # ---------------------------------------------------------------- what every gate must do
 
@@ -284,8 +325,7 @@ def check_gate(gate: Gate) -> None:
     cut short anywhere, gives the same answer twice, and puts only numbers into it that JSON knows.
     """
     name = type(gate).__name__
-    assert is_dataclass(gate), f"{name}: a gate is a dataclass whose fields are its YAML keys"
-    _assert_frozen(gate)
+    assert_frozen(gate)
     empty = gate.judge(Recording.of())
     assert empty.status is Status.INCONCLUSIVE, (
         f"{name} says {empty.status.name} of an empty recording: {empty.summary}"
@@ -295,15 +335,6 @@ def check_gate(gate: Gate) -> None:
         assert verdict.summary, f"{name}, {what}: a verdict needs a sentence"
         json.dumps(to_json(verdict), allow_nan=False)
         assert to_json(gate.judge(recording)) == to_json(verdict), f"{name}, {what}: a second look sees something else"
-
-
-def _assert_frozen(gate: Gate) -> None:
-    for field in fields(gate):  # type: ignore[arg-type]  # check_gate has asserted that it is a dataclass
-        try:
-            setattr(gate, field.name, getattr(gate, field.name))
-        except AttributeError:  # FrozenInstanceError is one
-            continue
-        raise AssertionError(f"{type(gate).__name__}.{field.name} can be set: make the dataclass frozen")
 
 
 def _judged(gate: Gate, recording: Recording, what: str) -> Verdict:

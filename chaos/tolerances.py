@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from chaos.model import Burst, Cut, Impairment, NodeAction, Shape
+from chaos.model import Burst, Cut, Impairment, NodeAction, Shape, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +30,7 @@ BACKGROUND = 0.005  # share of packets that a busy but sound path may lose, repe
 SPARED_MS = 2.0  # a spared or healed path may be slower than before by this, or by SPARED_SHARE of what was asked
 SPARED_SHARE = 0.3
 TAIL_S = 0.3  # beyond the greatest delay asked, waited for the last packets
+KILL_S = 0.2  # a killed process is seen to have ended at once
 CUT_PACKETS = 50
 PARETO_PACKETS = 3000  # its long tail makes p90 uncertain; 1000 leave half the spread undecided in every second check
 PACKET_BITS = 8 * 128  # of our small packets, headers included
@@ -84,6 +85,11 @@ def needed(action: NodeAction) -> Need:
         return needed_for(action.impairment)
     tolerance = TOLERANCES["cut" if isinstance(action, Cut) else "process"]
     return Need(packets=tolerance.packets, seconds=tolerance.packets / tolerance.per_s + TAIL_S)
+
+
+def shortest_s(action: NodeAction) -> float:
+    """Return how long `action` must last at least. A kill: its end is seen at once, and stays seen when it runs again."""
+    return KILL_S if isinstance(action, Signal) and action.signal == "KILL" else needed(action).seconds
 
 
 def needed_for(impairment: Impairment) -> Need:

@@ -26,7 +26,7 @@ from reports.sections import environment, faults, replicas, timeline, validity, 
 from reports.series import origin_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from chaos.recording import Recording
@@ -52,7 +52,7 @@ def render(recording: Recording, judgement: Judgement) -> str:
         "page.html",
         scripts=("uplot/uPlot.iife.min.js", "report.js"),
         judgement=judgement,
-        verdict=_headline(judgement.decision, judgement.sentence, judgement.exit_code),
+        verdict=_headline(judgement.decision, judgement.sentence, judgement.exit_code, _names(judgement)),
         run=recording.run,
         about=environment.about(recording),
         versions=environment.versions(recording),
@@ -82,11 +82,12 @@ def render_set(judged: SetJudgement, folders: Sequence[Path]) -> str:
 
     `folders` go with `judged.judgements` one by one; a run that was judged without a folder gets no link.
     """
+    names = dict.fromkeys(judgement.experiment for judgement in judged.judgements if judgement.experiment)
     return _page(
         "set.html",
         scripts=(),
         judged=judged,
-        verdict=_headline(judged.decision, judged.sentence, judged.exit_code),
+        verdict=_headline(judged.decision, judged.sentence, judged.exit_code, names),
         rows=[_set_row(one, folder) for one, folder in _paired(judged, folders)],
     )
 
@@ -143,24 +144,31 @@ def _moment(at_s: float | None) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headline:
-    """The decision as a class name, a word, and its reason."""
+    """The decision as a class name, a word, and its reason; `gate`: the one that the reason begins with, if any."""
 
     style: str
     word: str
+    gate: str
     reason: str
     exit_code: int
     meaning: str
 
 
-def _headline(decision: Decision, sentence: str, exit_code: int) -> Headline:
+def _headline(decision: Decision, sentence: str, exit_code: int, gates: Iterable[str]) -> Headline:
     reason = sentence.removeprefix(f"{decision.value}: ")
+    gate = next((name for name in gates if reason.startswith(f"{name}: ")), "")
     return Headline(
         style=CLASSES[decision],
         word=decision.value,
-        reason=reason[:1].upper() + reason[1:],
+        gate=gate,
+        reason=reason.removeprefix(f"{gate}: "),
         exit_code=exit_code,
         meaning=EXIT_CODES.get(exit_code, ""),
     )
+
+
+def _names(judgement: Judgement) -> list[str]:
+    return [verdict.gate for verdict in judgement.verdicts if verdict.gate]
 
 
 def _length(recording: Recording) -> str:
@@ -233,7 +241,7 @@ def _paired(judged: SetJudgement, folders: Sequence[Path]) -> list[tuple[Judgeme
 def _set_row(judgement: Judgement, folder: Path | None) -> SetRow:
     return SetRow(
         name=judgement.experiment or "unnamed",
-        headline=_headline(judgement.decision, judgement.sentence, judgement.exit_code),
+        headline=_headline(judgement.decision, judgement.sentence, judgement.exit_code, _names(judgement)),
         link="" if folder is None else f"{folder.name}/report.html",
         folder="" if folder is None else folder.name,
         gates=verdicts.rows(judgement),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 BUCKETS_MAX = 900  # as many as a wide screen has room for
+OPERATIONS_MIN = 100  # in a bucket, on average: fewer have no p99
 BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 ERRORS_SHOWN = 6  # kinds of errors with a colour of their own
 TAIL = 0.99
@@ -84,9 +85,10 @@ def series(recording: Recording) -> Series | None:
 # ---------------------------------------------------------------- buckets
 
 
-def bucket_s(length_s: float) -> float:
-    """Return the shortest of the round lengths that needs at most BUCKETS_MAX buckets."""
-    return next((s for s in BUCKETS_S if length_s / s <= BUCKETS_MAX), length_s / BUCKETS_MAX)
+def bucket_s(length_s: float, operations: int) -> float:
+    """Return the shortest round length that needs at most BUCKETS_MAX buckets, with OPERATIONS_MIN in each if 1 s does."""
+    least = min(1.0, OPERATIONS_MIN * length_s / max(operations, 1), length_s / 20)
+    return next((s for s in BUCKETS_S if s >= least and length_s / s <= BUCKETS_MAX), length_s / BUCKETS_MAX)
 
 
 def _edges(recording: Recording, intended: Array, returned: Array) -> Array:
@@ -95,7 +97,7 @@ def _edges(recording: Recording, intended: Array, returned: Array) -> Array:
     first, last = int(intended.min()), int(max(intended.max(), came.max(initial=0)))
     if recording.windows.run is not None:
         last = min(last, max(recording.windows.run[1], first + 1))
-    length_ns = round(bucket_s((last - first) / NS) * NS)
+    length_ns = max(1, round(bucket_s((last - first) / NS, len(intended)) * NS))
     origin = origin_ns(recording)
     before, after = -(-(origin - first) // length_ns), (last - origin) // length_ns
     return origin + length_ns * np.arange(-before, max(after, 1 - before) + 1, dtype=np.int64)

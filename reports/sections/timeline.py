@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import asdict
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from chaos.clock import NS
@@ -100,7 +101,7 @@ def _states(
     """Merge a node's answers into spans of "leads", "up" and "silent"."""
     ordered = sorted(answers, key=lambda reading: reading.at_ns)
     spans: list[tuple[float, float, str]] = []
-    for reading, following in zip(ordered, [*ordered[1:], None], strict=True):
+    for reading, following in zip_longest(ordered, ordered[1:]):
         start = _s(recording, reading.at_ns)
         end = start + GAP_S if following is None else min(_s(recording, following.at_ns), start + GAP_S)
         end = start + 0.5 if following is None else end

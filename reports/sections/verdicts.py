@@ -19,17 +19,14 @@ if TYPE_CHECKING:
     from gates.judge import Judgement
 
 NONE = "–"
+ALONE = "alone this gate said: "  # the mark of gates/judge.py in the summary of a run that does not count
 
 
-def _per_s(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:,.0f}/s"
-
-
-def _share(value: float | None) -> str:
-    return "unknown" if value is None else percent(value)
-
-
-UNITS: Mapping[str, Callable[[float | None], str]] = {"_per_s": _per_s, "_share": _share, "_s": seconds}
+UNITS: Mapping[str, Callable[[float], str]] = {
+    "_per_s": lambda value: f"{value:,.0f}/s",
+    "_share": percent,
+    "_s": seconds,
+}
 FLOORS = frozenset({"_per_s"})  # a rate is bounded from below, everything else from above
 
 
@@ -60,6 +57,11 @@ class GateRow:
     known_failure: bool
     numbers: Sequence[tuple[str, str]]
     evidence: Sequence[str]
+
+    @property
+    def alone(self) -> str:
+        """What the gate said of a run that does not count; empty if it counts."""
+        return self.summary.partition(ALONE)[2]
 
     @property
     def word(self) -> str:
@@ -95,8 +97,9 @@ def _row(verdict: Verdict, *, known: bool) -> GateRow:
 def _value(verdict: Verdict, suffix: str) -> str:
     if suffix and f"value{suffix}" in verdict.numbers:
         value = verdict.numbers[f"value{suffix}"]
-        never = suffix == "_s" and value is None and verdict.status is Status.FAIL
-        return "never" if never else UNITS[suffix](value)
+        if value is None:  # an infinite percentile, or a recovery that was not seen
+            return "never" if f"low{suffix}" in verdict.numbers else "not seen"
+        return UNITS[suffix](value)
     if verdict.status is Status.INCONCLUSIVE:
         return NONE
     return "holds" if verdict.status is Status.PASS else "violated"
@@ -111,7 +114,8 @@ def _interval(numbers: Mapping[str, Any], suffix: str) -> str:
     if not suffix or f"low{suffix}" not in numbers:
         return NONE
     low, high = numbers[f"low{suffix}"], numbers.get(f"high{suffix}")
-    return f"{UNITS[suffix](low)} to {'never' if high is None else UNITS[suffix](high)}"
+    ends = ["never" if end is None else UNITS[suffix](end) for end in (low, high)]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _bullet(numbers: Mapping[str, Any], suffix: str) -> Bullet | None:

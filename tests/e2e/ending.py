@@ -10,8 +10,7 @@ import os
 import subprocess
 import time
 from contextlib import redirect_stdout
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from chaos.cli import main
 from chaos.model import EventKind, Proof
@@ -23,6 +22,7 @@ from tests.leftovers import assert_nothing_left, await_true, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from chaos.model import Event
     from gates.judge import Judgement
@@ -47,7 +47,7 @@ class Ending:
         self.before = snapshot(self._folders)
         self.process = short.command("run", file, "--runs", self.runs, env={**os.environ, **self._own, **chosen})
 
-    def __enter__(self) -> Ending:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import Counter
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +15,9 @@ from chaos.model import EventKind
 from tests.e2e import short
 from tests.e2e.ending import Ending
 from tests.leftovers import snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 pytestmark = [
     pytest.mark.real,
@@ -24,12 +27,13 @@ pytestmark = [
 ]
 
 STEPS = {
-    "kill": "at: 100ms, for: 800ms, on: leader, fault: kill",
-    "freeze": "at: 1200ms, for: 1s, on: {role: follower, count: 1}, fault: freeze",
-    "slow": "at: 2500ms, for: 2s, on: {role: follower, count: 1}, fault: {latency: {delay: 50ms}}",
-    "cut": "at: 2500ms, for: 2s, on: leader, fault: {partition: {from: others}}",
-    "power": "at: 5s, for: 1s, on: leader, fault: power",
+    "kill": "for: 800ms, fault: kill",
+    "freeze": "for: 1s, fault: freeze",
+    "slow": "for: 2s, fault: {latency: {delay: 50ms}}",
+    "cut": "for: 2s, fault: {partition: {from: client}}",
+    "power": "for: 1s, fault: power",
 }
+BEGINS = {"kill": "100ms", "freeze": "1200ms", "slow": "2500ms", "cut": "2500ms", "power": "5s"}
 
 POINTS = {  # every effect that such a run announces, and the step that it takes to come there
     "recording.begin": "",
@@ -79,18 +83,20 @@ AFTER_THE_END = {"agent.bye", "lab.close", "lab.sweep", "recording.judge"}  # th
 AGENTS = ("signal.apply", "freeze.apply", "shape.apply", "cut.apply", "power.link", "power.off")
 
 
-def text(*names: str, soon: bool = True) -> str:
-    """Return an experiment with these steps; alone, a step begins at once."""
-    steps = "\n".join(f"  - {{name: {name}, {STEPS[name]}}}" for name in names)
-    if soon:
-        steps = "".join(_at_once(line) for line in steps.splitlines(keepends=True))
-    duration = "300ms" if not names else "3s" if soon else "6500ms"
-    return short.text(name="ending", steps=f"steps:\n{steps}" if names else "", duration=duration, rate="150/s")
+def text(*names: str) -> str:
+    """Return an experiment with these steps, which are in force from its first moment; one member is enough for it."""
+    return _text("3s" if names else "300ms", dict.fromkeys(names, "100ms")).replace("members: 3", "members: 1")
 
 
-def _at_once(line: str) -> str:
-    before, _, after = line.partition("at: ")
-    return f"{before}at: 100ms,{after.partition(',')[2]}"
+def whole_text() -> str:
+    """Return an experiment with every step, one after the other."""
+    return _text("6500ms", BEGINS)
+
+
+def _text(duration: str, begins: Mapping[str, str]) -> str:
+    on = "{role: member, count: 1}"
+    steps = "".join(f"  - {{name: {name}, at: {at}, on: {on}, {STEPS[name]}}}\n" for name, at in begins.items())
+    return short.text(name="ending", steps=f"steps:\n{steps}" if steps else "", duration=duration, rate="150/s")
 
 
 @pytest.fixture
@@ -114,12 +120,12 @@ def begin(tmp_path):
 def test_the_points_are_all_that_a_run_announces(begin, tmp_path):
     """Runs from beginning to end; a point that is new here is one to be killed at below."""
     log = tmp_path / "points"
-    run = begin(text(*STEPS, soon=False), POINTS_LOG=str(log))
+    run = begin(whole_text(), POINTS_LOG=str(log))
     code = run.wait()
     run.assert_nothing_left()
-    announced = Counter(log.read_text(encoding="utf-8").split())
+    announced = set(log.read_text(encoding="utf-8").split())
     assert announced, run.said()
-    new, gone = sorted(announced.keys() - POINTS.keys()), sorted(POINTS.keys() - announced.keys())
+    new, gone = sorted(announced - POINTS.keys()), sorted(POINTS.keys() - announced)
     assert not new, f"new effects of a run: add {new} to POINTS, each with the step that leads there"
     assert not gone, f"effects that a run no longer has: take {gone} from POINTS; exit code {code}: {run.said()}"
 
@@ -161,17 +167,18 @@ def test_the_look_sees_a_run_that_lives_and_heal_leaves_it_alone(begin):
 # ---------------------------------------------------------------- signals, and a lost reader
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda n: n.name)
-@pytest.mark.parametrize("phase", ["set-up", "warm-up", "fault", "drain"])
-def test_a_signal_ends_a_run_in_order(begin, phase, number):
-    if number is signal.SIGHUP and phase != "fault":
-        pytest.skip("one handler serves all three")
+PHASES = ("set-up", "warm-up", "fault", "drain")
+SIGNALS = [(phase, name) for phase in PHASES for name in ("SIGTERM", "SIGINT")]
+
+
+@pytest.mark.parametrize(("phase", "name"), [*SIGNALS, ("fault", "SIGHUP")])
+def test_a_signal_ends_a_run_in_order(begin, phase, name):
     run = begin(text("slow") if phase == "fault" else text())
     if phase == "fault":
         run.await_confirmed("slow")
     else:
         run.await_phase(phase)
-    os.kill(run.process.pid, number)
+    os.kill(run.process.pid, signal.Signals[name])
     code = run.wait()
     if phase == "drain":  # the traffic had ended: nothing is missing, and the run is judged as it is
         run.assert_nothing_left()

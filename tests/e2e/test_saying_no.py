@@ -44,7 +44,9 @@ def assert_no_yes(result, *words):
 
 
 def test_reads_from_an_isolated_member_that_pass_for_linearizable_are_found(tmp_path):
-    steps = "steps:\n  - {name: cut, at: 2s, for: 4s, on: {role: follower, count: 1}, fault: {partition: {from: others}}}"
+    steps = (
+        "steps:\n  - {name: cut, at: 2s, for: 4s, on: {role: follower, count: 1}, fault: {partition: {from: others}}}"
+    )
     yaml = short.text(steps=steps, kv=", sabotage: stale-reads", gates="  - linearizable")
     found = verdict(short.run(tmp_path, yaml), "linearizable")
     assert found.status is Status.FAIL, found.summary
@@ -65,7 +67,7 @@ def wrapped(tmp_path):
     def make(flaw: str) -> Path:
         path = tmp_path / "etcd-with-a-flaw"
         real = provide(DEFAULT_VERSION, lambda _: None)
-        path.write_text(f"#!/bin/sh\ncase \"$1\" in --version) exec {real} --version;; esac\n{flaw.format(real=real)}\n")
+        path.write_text(f'#!/bin/sh\ncase "$1" in --version) exec {real} --version;; esac\n{flaw.format(real=real)}\n')
         path.chmod(path.stat().st_mode | stat.S_IEXEC | stat.S_IXGRP | stat.S_IXOTH)
         return path
 

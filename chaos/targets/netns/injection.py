@@ -34,6 +34,8 @@ LOOK_APART_S = 0.25  # between two looks at the CPU time of what should stand st
 SETTLE_S = 4.0  # an effect that is not there by then is a mismatch
 GONE_S = 15.0  # an effect that is still there so long after its undo makes the target dirty
 REPLY_S = 30.0
+DEATH_S = 1.0  # SIGKILL ends a process in milliseconds; one in an uninterruptible wait takes longer, and is told
+DEATH_POLL_S = 0.005
 _WORST_FIRST = (Proof.MISMATCH, Proof.INCONCLUSIVE, Proof.CONFIRMED)
 
 
@@ -45,6 +47,7 @@ class Part:
     aimed: Aimed
     undo: Mapping[str, Any]
     applied_ns: int
+    death: Mapping[str, Any] | None = None  # of a kill: the look that saw it; whoever is killed may soon run again
 
     @property
     def kind(self) -> str:
@@ -86,6 +89,7 @@ class NetnsInjection:
             try:
                 answer = self._target.client.wait("inject", future, REPLY_S)
                 part = Part(name=name, aimed=one, undo=answer["undo"], applied_ns=answer["applied_ns"])
+                part.death = self._death(part)
                 self._parts.append(part)
             except AgentError as error:
                 refused.append(str(error))
@@ -95,6 +99,18 @@ class NetnsInjection:
         for part in self._parts:
             self._say(part, "inject", (), Proof.INCONCLUSIVE, "in force, not yet measured", part.applied_ns)
         threading.Thread(target=self._measure, name=f"measure-{self.name}", daemon=True).start()
+
+    def _death(self, part: Part) -> Mapping[str, Any] | None:
+        """Of a kill, look until all that was hit has ended, a second at most."""
+        if not (isinstance(part.action, Signal) and part.action.signal == "KILL"):
+            return None
+        until = time.monotonic() + DEATH_S
+        while True:
+            look = self._look(part)
+            ended = signs.in_force(part.action, part.undo, look, look, ())
+            if fidelity.proof(ended) is Proof.CONFIRMED or time.monotonic() > until:
+                return look
+            time.sleep(DEATH_POLL_S)
 
     def _take_back(self, names: Sequence[str]) -> None:
         for name in names:
@@ -123,6 +139,8 @@ class NetnsInjection:
             if self._healing.is_set() or all(fidelity.proof(mine) is not Proof.INCONCLUSIVE for _, _, mine in told):
                 break
         for part, effective_ns, mine in told:
+            if self._healing.is_set() and part.death is None:  # seen in force or not: it no longer can be told
+                mine.append(fidelity.check("measured while in force", holds=None, why="it was healed meanwhile"))
             proof = fidelity.proof(mine)
             self._say(
                 part, "confirm", mine, proof, _sentence(proof, mine), effective_ns or part.applied_ns, (pcap.name,)
@@ -156,11 +174,14 @@ class NetnsInjection:
         """Look twice, and go on looking until the signs are as asked or patience ends."""
         until = time.monotonic() + patience_s
         while True:
-            first = self._look(part)
+            first: Mapping[str, Any] = self._look(part)
             if isinstance(part.aimed.action, Signal | Freeze):
                 self._healing.wait(LOOK_APART_S)
-            second = self._look(part)
-            found = signs.in_force(part.action, part.undo, first, second, self._ports(part))
+            second: Mapping[str, Any] = self._look(part)
+            ports = self._ports(part)
+            if part.death is not None and self._healing.is_set():  # it may run again by now: its end was seen before
+                first, second, ports = part.death, part.death, []
+            found = signs.in_force(part.action, part.undo, first, second, ports)
             if fidelity.proof(found) is Proof.CONFIRMED or time.monotonic() > until or self._healing.is_set():
                 return signs.ended_ns(second), found
             self._healing.wait(0.1)

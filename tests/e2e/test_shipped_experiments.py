@@ -1,0 +1,43 @@
+"""Every shipped etcd experiment promotes a sound etcd, and crash-loop holds a really bad one. As a user runs them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import short
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
+
+EXPERIMENTS = sorted((short.ROOT / "experiments" / "etcd").glob("*.yaml"))
+ATTEMPTS = 3  # "cannot tell" on a busy machine is an honest answer, and a run may be repeated; a hold is final
+
+
+def gate(file: Path, runs: Path, *arguments: str) -> tuple[int, dict]:
+    """Run the command; return its exit code and the verdict, with everything it said on failure."""
+    process = short.command("run", file, "--runs", runs, *arguments)
+    said, _ = process.communicate(timeout=550)
+    verdicts = sorted(runs.glob("*/verdict.json"))
+    assert verdicts, said
+    return process.returncode, json.loads(verdicts[-1].read_text())
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
+def test_a_sound_etcd_is_promoted(file, tmp_path):
+    for attempt in range(ATTEMPTS):
+        code, verdict = gate(file, tmp_path / str(attempt))
+        if code != 11:
+            break
+    assert code == 0, verdict["sentence"]
+    assert verdict["decision"] == "promote"
+
+
+def test_the_bad_release_is_held_and_the_member_named(tmp_path):
+    code, verdict = gate(short.ROOT / "experiments/etcd/crash-loop.yaml", tmp_path, "--version", "etcd=3.5.1")
+    assert code == 10, verdict["sentence"]
+    replicas = next(v for v in verdict["verdicts"] if v["gate"] == "replicas-equal")
+    assert replicas["status"] == "FAIL"
+    assert "etcd" in replicas["summary"]
+    assert "revision" in replicas["summary"]
