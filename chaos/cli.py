@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from chaos import __version__
-from chaos.errors import ChaosgateError, UsageError
+from chaos.errors import CapabilityError, ChaosgateError, HarnessError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +32,7 @@ Exit codes: 0 every gate passed: promote. 2 wrong use, a bad file or a missing c
 10 a gate failed: hold. 11 inconclusive: the run can't tell. 12 the harness or the environment broke down.
 13 something could not be healed: run `chaosgate heal`. Over several runs the worst counts: 13 > 10 > 12 > 11 > 0.
 """
+LOG_COLUMNS = 200
 
 
 class Door(click.Group):
@@ -39,12 +43,14 @@ class Door(click.Group):
         try:
             return super().invoke(ctx)
         except ChaosgateError as error:
-            Console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+            said = Text.assemble(("error:", "bold red"), f" {error}")
+            Console(stderr=True).print(said, highlight=False, soft_wrap=True)
             sys.exit(error.exit_code)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
+        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except Exception:  # noqa: BLE001  # a bug of ours: shown whole, and under the code that says whose it is
+            Console(stderr=True).print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
+            sys.exit(HarnessError.exit_code)
 
 
 @click.group(
@@ -88,7 +94,9 @@ version_option = click.option(
 
 def _versions(given: Sequence[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in given]
-    if bad := [text for text, (_, equals, version) in zip(given, pairs, strict=True) if not equals or not version]:
+    if bad := [
+        text for text, (name, equals, version) in zip(given, pairs, strict=True) if not (name and equals and version)
+    ]:
         raise UsageError(f"--version {bad[0]}: expected COMPONENT=VERSION, e.g. --version etcd=3.5.1")
     return {name: version for name, _, version in pairs}
 
@@ -148,30 +156,22 @@ def run(
     Every file is checked, and everything that the target must be able to do is asked for, before anything is
     touched. Then each runs on a target of its own, is judged, and gets a report. Ctrl-C heals everything, then ends.
     """
+    from chaos.replay import recorded_only, replayed  # noqa: PLC0415
     from chaos.session import Options  # noqa: PLC0415
 
     _become_root_somewhere(target)
-    options = _replayed(Options(target=target, runs=runs, versions=_versions(versions), seed=seed), replay)
-    experiments = _load(files, options.versions, options.seed) * repeat
-    sys.exit(_run_all(experiments, options))
+    options = Options(target=target, runs=runs, versions=_versions(versions), seed=seed)
+    if replay is not None:
+        options = replayed(options, replay)
+    experiments = _load(files, options.versions, options.seed)
+    if replay is not None:
+        experiments = recorded_only(experiments, replay)
+    sys.exit(_run_all(experiments * repeat, options))
 
 
-def _replayed(options: Options, replay: Path | None) -> Options:
-    from dataclasses import replace  # noqa: PLC0415
-
-    from chaos.aiming import recorded_victims  # noqa: PLC0415
-    from chaos.recording import Recording  # noqa: PLC0415
-
-    if replay is None:
-        return options
-    recording = Recording.open(replay)
-    return replace(
-        options,
-        replay=replay,
-        seed=recording.run["seed"] if options.seed is None else options.seed,
-        versions={**recording.run.get("versions_asked", {}), **options.versions},
-        recorded=recorded_victims(recording.events),
-    )
+def _console(stream: IO[str]) -> Console:
+    """Return a console: as wide as a terminal is, and so wide in a log that no path is broken."""
+    return Console(file=stream, width=None if stream.isatty() else LOG_COLUMNS)
 
 
 def _run_all(experiments: Sequence[Experiment], options: Options) -> int:
@@ -183,7 +183,7 @@ def _run_all(experiments: Sequence[Experiment], options: Options) -> int:
 
     flags = Flags()
     outlet = Outlet(sys.stdout, lambda why: interrupt(flags, why))
-    console = Console(file=cast("IO[str]", outlet))  # typeshed's TextIOBase is no IO[str]
+    console = _console(cast("IO[str]", outlet))  # typeshed's TextIOBase is no IO[str]
     refuse_what_cannot_run(experiments, options)
     provide(experiments, lambda text: console.print(text, highlight=False, soft_wrap=True))
     with listening(flags), LiveProgress(console) as live:
@@ -223,8 +223,15 @@ def _become_root_somewhere(target: str) -> None:
     unshare = shutil.which("unshare", path=os.environ.get("PATH", "") + ":/usr/bin")
     if unshare is None:
         raise UsageError("not root, and no `unshare` on PATH: install util-linux, or run as root")
+    inside = [unshare, "--user", "--map-root-user", "--net"]
+    tried = subprocess.run([*inside, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode != 0:
+        raise CapabilityError(
+            f"not root, and no user namespace can be made here ({tried.stderr.strip()}): run as root, or enable "
+            "them, e.g. kernel.unprivileged_userns_clone=1; `chaosgate doctor` says what else is missing"
+        )
     environment = {**os.environ, "CHAOSGATE_REAL_UID": str(os.getuid())}
-    argv = [unshare, "--user", "--map-root-user", "--net", sys.executable, "-m", "chaos.cli", *sys.argv[1:]]
+    argv = [*inside, sys.executable, "-m", "chaos.cli", *sys.argv[1:]]
     os.execve(unshare, argv, environment)  # noqa: S606  # the same command, as root of a namespace
 
 
@@ -254,12 +261,14 @@ def plan(files: tuple[Path, ...], target: str, versions: tuple[str, ...], seed: 
 )
 def judge_command(run_folder: Path, gates_file: Path | None) -> None:
     """Judge a recording again, without a target; writes its verdict.json and report.html anew."""
+    from chaos.replay import recording_at  # noqa: PLC0415
     from chaos.session import judge_folder  # noqa: PLC0415
     from chaos.spec import load  # noqa: PLC0415
     from reports.console import verdict_table  # noqa: PLC0415
 
+    recording_at(run_folder)
     judgement = judge_folder(run_folder, load(gates_file) if gates_file else None)
-    console = Console()
+    console = _console(sys.stdout)
     console.print(verdict_table(judgement))
     console.print(f"report: {run_folder / 'report.html'}", highlight=False, soft_wrap=True)
     sys.exit(judgement.exit_code)
@@ -270,16 +279,16 @@ def judge_command(run_folder: Path, gates_file: Path | None) -> None:
 @click.option("--format", "form", default="html", show_default=True, help="html, json or console.")
 def report_command(run_folder: Path, form: str) -> None:
     """Draw a recording's report again, from its verdict; html is written into the recording."""
-    from chaos.recording import Recording  # noqa: PLC0415
+    from chaos.replay import recording_at  # noqa: PLC0415
     from gates.judge import read_verdict  # noqa: PLC0415
     from reports import REPORTS  # noqa: PLC0415
 
     if form not in REPORTS:
         raise UsageError(f"--format {form}: there are {', '.join(REPORTS)}")
-    text = REPORTS[form](Recording.open(run_folder), read_verdict(run_folder))
+    text = REPORTS[form](recording_at(run_folder), read_verdict(run_folder))
     if form == "html":
         page = run_folder / "report.html"
-        page.write_text(text)
+        page.write_text(text, encoding="utf-8")
         text = str(page)
     click.echo(text)
 
@@ -309,7 +318,7 @@ def linearizable(history: Path, budget: str) -> None:
         budget_s = parse_duration(budget)
     except ValueError as error:
         raise UsageError(f"--budget: {error}") from error
-    sys.exit(main_check(history, budget_s, click.get_text_stream("stdout")))
+    sys.exit(main_check(history, budget_s, sys.stdout))
 
 
 # ---------------------------------------------------------------- machine
@@ -359,20 +368,28 @@ def list_runs(runs: Path) -> None:
     """List recordings: when, experiment, verdict, size."""
     from chaos.shelf import rows  # noqa: PLC0415
 
-    for row in rows(runs):
-        click.echo(row)
+    lines = list(rows(runs))
+    click.echo("\n".join(lines or [f"no recordings in {runs}"]))
 
 
 @runs.command()
 @runs_option
 @click.option("--keep", default=20, show_default=True, type=click.IntRange(0), help="Keep the newest N.")
 @click.option("--failed/--no-failed", default=False, help="Also prune recordings that did not pass (kept otherwise).")
-@click.confirmation_option(prompt="Remove these recordings for good?", help="Don't ask.")
-def prune(runs: Path, keep: int, failed: bool) -> None:
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def prune(runs: Path, keep: int, failed: bool, yes: bool) -> None:
     """Remove old recordings. What failed or was inconclusive is kept unless --failed is given."""
-    from chaos.shelf import prune as prune_shelf  # noqa: PLC0415
+    from chaos.shelf import old, remove, row  # noqa: PLC0415
 
-    for folder in prune_shelf(runs, keep=keep, failed=failed):
+    folders = old(runs, keep=keep, failed=failed)
+    if not folders:
+        click.echo(f"nothing to prune in {runs}")
+        return
+    if not yes:
+        click.echo("\n".join(map(row, folders)))
+        click.confirm(f"Remove these {len(folders)} recordings for good?", abort=True)
+    for folder in folders:
+        remove(folder)
         click.echo(f"removed {folder}")
 
 

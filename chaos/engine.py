@@ -357,7 +357,8 @@ class Engine:
             raise HarnessError("a fault is either operations of the stack or changes to nodes; split it into two steps")
         if self._closing.is_set():
             raise HarnessError("the run ended before it could begin")
-        self._say_injected(tick, step, victims, candidates, aimed, began_ns)
+        seen = {} if self._is_static(step.on) else self._lookers.look_again(step.on.role)
+        self._say_injected(tick, step, victims, candidates, aimed, began_ns, seen)
         announce(f"inject.{tick.step}")
         if operations:
             running = self._injectors.submit(self._operate, operations, tick.deadline_s)
@@ -366,11 +367,12 @@ class Engine:
         return InForce.injection(tick.step, tick.occurrence, injection)
 
     def _candidates(self, selector: Selector) -> Sequence[Node]:
-        topology = self.stage.target.topology()
-        static = topology.with_role(selector.role)
-        if static:
-            return static
+        if self._is_static(selector):
+            return self.stage.target.topology().with_role(selector.role)
         return self.aim.find(self.stage.stack, selector, FIND_TIMEOUT_S)
+
+    def _is_static(self, selector: Selector) -> bool:
+        return bool(self.stage.target.topology().with_role(selector.role))
 
     def _operate(self, operations: Sequence[Aimed], timeout_s: float) -> Evidence:
         said = []
@@ -397,10 +399,12 @@ class Engine:
         candidates: Sequence[Node],
         aimed: Sequence[Aimed],
         began_ns: int,
+        seen: Mapping[str, float | None],
     ) -> None:
         names = [v.name for v in victims]
         data = {
             "role": step.on.role,
+            "role_seen": dict(seen),  # what each node said of the role just before, for the judge
             "victims": names,
             "candidates": [c.name for c in candidates],
             "actions": [to_json(a.action) for a in aimed],
@@ -438,6 +442,8 @@ class Engine:
             self._dirty.append(f"{key[0]}#{key[1]} was still being injected after {INJECT_TIMEOUT_S:g} s")
             self._say_not_injected(key, "no answer from the target")
         for (step, occurrence), force in self._in_force.items():
+            for event in force.given_up(self.stage.clock.now_ns()):
+                self._record(event)
             if problem := force.problem():
                 self._dirty.append(f"{step}#{occurrence} was not healed: {problem}")
         for problem in self._dirty:

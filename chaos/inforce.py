@@ -82,6 +82,13 @@ class InForce:
             self._reported = True
         return events
 
+    def given_up(self, now_ns: int) -> list[Event]:
+        """Return what there is to say of an operation that goes on when nobody waits for it any longer."""
+        if self._operation is None or self._reported:
+            return []
+        self._reported = True
+        return [self._event(failed_evidence(now_ns, "the operation had not ended when the run did"))]
+
     def problem(self) -> str:
         """Return why it is not healed; empty if it is."""
         if self._operation is not None:

@@ -15,13 +15,14 @@ from chaos.model import Event, EventKind, Reading, to_json
 from chaos.ports import Reaches, RunsProcesses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from chaos.engine import Stage
     from chaos.model import ProcessState
     from chaos.ports import Probe
 
 PROBE_TIMEOUT_S = 2.0
+QUICK_TIMEOUT_S = 0.5  # while a fault waits to be injected
 PROCESSES_EVERY_S = 0.2
 
 
@@ -35,6 +36,7 @@ class Lookers:
         self._readings: list[Reading] = []
         self._events: list[Event] = []
         self._asked: dict[str, int] = {}
+        self._tellers: dict[str, Probe] = {}  # name of a reading → the probe that makes it
         self._known: dict[tuple[str, str], tuple[int, bool]] = {}
         self._threads: list[threading.Thread] = []
 
@@ -70,6 +72,16 @@ class Lookers:
             self._asked[asker] = len(self._readings)
             return list(self._readings)
 
+    def look_again(self, name: str) -> Mapping[str, float | None]:
+        """Ask the probe that knows `name` once more, now; node → value, empty if no probe has told of it."""
+        with self._lock:
+            probe = self._tellers.get(name)
+        if probe is None:
+            return {}
+        with self._noting(f"a last look at {name}"):  # one that fails keeps no fault from being injected
+            return {r.node: r.value for r in self._look(probe, QUICK_TIMEOUT_S) if r.name == name}
+        return {}
+
     def quorum_lost_s(self) -> float:
         """Seconds for which the newest quorum readings have all been 0; 0.0 if there is a quorum or no such probe."""
         with self._lock:
@@ -83,12 +95,12 @@ class Lookers:
 
     # ------------------------------------------------------------ threads
 
-    def _run(self, name: str, look: Callable[[], None], every_s: float) -> None:
+    def _run(self, name: str, look: Callable[[], object], every_s: float) -> None:
         thread = threading.Thread(target=self._repeat, args=(name, look, every_s), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _repeat(self, name: str, look: Callable[[], None], every_s: float) -> None:
+    def _repeat(self, name: str, look: Callable[[], object], every_s: float) -> None:
         target = self._stage.target
         with self._noting(name), target.entered() if isinstance(target, Reaches) else nullcontext():
             while not self._stop.wait(every_s):
@@ -103,12 +115,14 @@ class Lookers:
             said = f"{name}: the look failed: {error!r}"
             self._add(Event(at_ns=self._stage.clock.now_ns(), kind=EventKind.NOTE, detail=said))
 
-    def _look(self, probe: Probe) -> None:
-        readings = probe.read(PROBE_TIMEOUT_S)
+    def _look(self, probe: Probe, timeout_s: float = PROBE_TIMEOUT_S) -> Sequence[Reading]:
+        readings = probe.read(timeout_s)
         for reading in readings:
             self._stage.recorder.reading(reading)
         with self._lock:
             self._readings.extend(readings)
+            self._tellers |= {reading.name: probe for reading in readings}
+        return readings
 
     def _look_at_processes(self) -> None:
         if isinstance(self._stage.target, RunsProcesses):

@@ -133,10 +133,7 @@ class ExperimentFile(pytest.File):
     def _items(self, cell: Cell) -> Iterable[pytest.Item]:
         gates = cell.experiment.gates
         for place, (name, gate) in enumerate([("validity", None), *((gate.name, gate) for gate in gates)]):
-            item = GateItem.from_parent(self, name=name + cell.suffix, gate=gate, cell=cell, place=place)
-            if self.config.pluginmanager.hasplugin("xdist"):
-                item.add_marker(pytest.mark.xdist_group(f"{self.nodeid}{cell.suffix}"))  # for --dist loadgroup
-            yield item
+            yield GateItem.from_parent(self, name=name + cell.suffix, gate=gate, cell=cell, place=place)
 
 
 CELLS = pytest.StashKey[dict[tuple[Path, str], "Cell"]]()
@@ -306,23 +303,24 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Where xdist would spread the gates of a cell, keep them together; other tests are spread as ever."""
-    asked = config.getoption("dist", "no") in ("load", "worksteal")
-    if not asked or not any(has_experiment(argument, config.getini("norecursedirs")) for argument in config.args):
+    spreading = config.getoption("dist", "no") in ("load", "worksteal", "loadgroup")
+    if not spreading or not any(has_experiment(argument, config.getini("norecursedirs")) for argument in config.args):
         return None
-    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415
+    from xdist.scheduler import LoadGroupScheduling  # noqa: PLC0415
 
-    class CellScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist is untyped
+    class CellScheduling(LoadGroupScheduling):  # type: ignore[misc]  # xdist is untyped
         def _split_scope(self, nodeid: str) -> str:
-            return cell_of(nodeid)
+            cell = cell_of(nodeid)
+            return str(super()._split_scope(nodeid)) if cell is None else cell
 
     return CellScheduling(config, log)
 
 
-def cell_of(nodeid: str) -> str:
-    """Return what must stay together: file and cell of a gate; any other test alone."""
+def cell_of(nodeid: str) -> str | None:
+    """Return the file and cell of a gate, which must stay together; None for any other test."""
     file, _, name = nodeid.partition("::")
     if not file.endswith((".yaml", ".yml")):
-        return nodeid
+        return None
     return file + "".join(name.partition("[")[1:])
 
 

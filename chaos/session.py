@@ -93,7 +93,8 @@ def run_one(
         except ChaosgateError as error:
             trouble = error
             _record_trouble(recorder, error)
-    watch(Progress(experiment=experiment.name, phase="judging"))
+    with suppress(OSError):  # whoever watched may be gone (a closed pipe); the verdict is written anyway
+        watch(Progress(experiment=experiment.name, phase="judging"))
     announce("recording.judge")
     return RunResult(experiment=experiment, folder=folder, judgement=judge_folder(folder), error=trouble)
 

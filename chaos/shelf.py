@@ -6,6 +6,8 @@ import json
 import shutil
 from typing import TYPE_CHECKING
 
+from chaos.errors import RecordingError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
@@ -22,7 +24,7 @@ def decision(folder: Path) -> str:
     """Return what was decided: "promote", "hold", "cannot tell", or "not judged"."""
     try:
         return str(json.loads((folder / "verdict.json").read_text())["decision"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):  # half a file, or not ours
         return "not judged"
 
 
@@ -31,15 +33,36 @@ def size_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def row(folder: Path) -> str:
+    """Return one line: when and what, the decision, the size."""
+    return f"{folder.name:<60} {decision(folder):<12} {size_bytes(folder) / 1e6:8.1f} MB"
+
+
 def rows(runs: Path) -> Iterator[str]:
     """Yield a line a recording, newest first."""
-    for folder in recordings(runs):
-        yield f"{folder.name:<60} {decision(folder):<12} {size_bytes(folder) / 1e6:8.1f} MB"
+    return map(row, recordings(runs))
 
 
-def prune(runs: Path, *, keep: int, failed: bool) -> Sequence[Path]:
-    """Remove all but the newest `keep`; those that did not pass stay unless `failed`. Returns what was removed."""
-    old = [folder for folder in recordings(runs)[keep:] if failed or decision(folder) == "promote"]
-    for folder in old:
-        shutil.rmtree(folder)
-    return old
+def old(runs: Path, *, keep: int, failed: bool) -> Sequence[Path]:
+    """Return all but the newest `keep`; those that did not pass stay out of it unless `failed`."""
+    return [folder for folder in recordings(runs)[keep:] if failed or decision(folder) == "promote"]
+
+
+def remove(folder: Path) -> None:
+    """Remove a recording; it is one as long as its run.json is there, which therefore goes last.
+
+    RecordingError if it would not go.
+    """
+    facts = folder / "run.json"
+    if folder.is_symlink():
+        raise RecordingError(f"{folder}: it is a link, and what it points to may be wanted; remove it by hand")
+    try:
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path != facts:
+                path.unlink()
+        facts.unlink()
+        folder.rmdir()
+    except OSError as error:
+        raise RecordingError(f"{folder}: can't be removed: {error.strerror}; see its owner and mode") from error

@@ -153,7 +153,7 @@ def _versions(events: Sequence[Event]) -> Iterator[str]:
             yield f"{node} runs version {data.get('version')}, asked for was {data['asked']}"
         if node not in end:
             yield f"{node} did not say at the end which version it is"
-        elif not _replaced(events, node) and _identity(end[node]) != _identity(data):
+        elif not _replaced(events, node) and not _same(data, end[node]):
             yield f"{node} changed from {_shown(data)} to {_shown(end[node])}, and no operation replaced it"
     for node, version in _replacements(events, start):
         if node in end and _is_version(version) and end[node].get("version") != version:
@@ -165,8 +165,10 @@ def _is_version(asked: Any) -> bool:
     return isinstance(asked, str) and bool(asked) and "/" not in asked
 
 
-def _identity(data: Mapping[str, Any]) -> tuple[Any, Any]:
-    return data.get("version"), data.get("sha256")
+def _same(start: Mapping[str, Any], end: Mapping[str, Any]) -> bool:
+    """Say whether it is the same program. One that does not answer is the product's trouble, and known by its hash."""
+    said = end.get("version") in (start.get("version"), "")
+    return said and start.get("sha256") == end.get("sha256")
 
 
 def _shown(data: Mapping[str, Any]) -> str:
@@ -208,11 +210,20 @@ def _faults(recording: Recording) -> Iterator[str]:
     for inject, told in _occurrences(recording.events):
         if not inject.data.get("victims"):
             yield f"{_name(inject)} met nobody: {inject.detail or 'nobody held the role'}"
+        yield from _wrong_role(inject)
         confirmed = last_evidence(told, EventKind.CONFIRM, "confirm")
         missing = [name for name in _subjects(inject) if not _operation(inject) and not covered([name], confirmed)]
         if missing or not confirmed:
             yield f"{_name(inject)} was never confirmed{f' on {listed(missing)}' if missing else ''}"
     yield from _disproved(recording)
+
+
+def _wrong_role(inject: Event) -> Iterator[str]:
+    """Say which victims, asked themselves just before the fault, did not hold the role that was aimed at."""
+    seen = inject.data.get("role_seen", {})
+    wrong = [name for name in inject.data.get("victims", ()) if name in seen and seen[name] != 1.0]
+    if wrong:
+        yield f"{_name(inject)} was aimed at the {inject.data.get('role')} and met {listed(wrong)}, which was not"
 
 
 def _disproved(recording: Recording) -> Iterator[str]:

@@ -3,8 +3,8 @@
     verdict and why ─ a row a gate ─ timeline with its faults ─ fault fidelity ─ consistency, drawn ─ replicas ─
     does the run count ─ environment ─ experiment, events, files
 
-Everything that comes from a recording is escaped: by jinja2 in the page, by `<` as \\u003c in the charts' data. A content
-security policy lets no other script run than the two that are written here, and no request leave the page.
+Everything that comes from a recording is escaped: by jinja2 in the page, as JSON's own escapes in the charts' data. A
+content security policy lets no other script run than those that are written here, and no request leave the page.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from chaos.recording import Recording
     from gates.judge import Judgement, SetJudgement
 
-ASSETS = ("uplot/uPlot.iife.min.js", "uplot/uPlot.min.css", "report.js", "report.css")
+SCRIPTS = ("uplot/uPlot.iife.min.js", "drawing.js", "report.js")
+STYLES = ("uplot/uPlot.min.css", "report.css")
 TEMPLATES = ("page.html", "set.html", "parts.html")
 EVENTS_MAX = 3000  # lines of the log in the page; events.jsonl has them all
 CLASSES = {Decision.PROMOTE: "pass", Decision.HOLD: "fail", Decision.CANNOT_TELL: "inconclusive"}
@@ -50,7 +51,7 @@ def render(recording: Recording, judgement: Judgement) -> str:
     steps = faults.steps(recording)
     return _page(
         "page.html",
-        scripts=("uplot/uPlot.iife.min.js", "report.js"),
+        scripts=SCRIPTS,
         judgement=judgement,
         verdict=_headline(judgement.decision, judgement.sentence, judgement.exit_code, _names(judgement)),
         run=recording.run,
@@ -117,12 +118,16 @@ def _page(template: str, *, scripts: Sequence[str], **values: Any) -> str:
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts]
     allowed = " ".join(f"'sha256-{one}'" for one in hashes) or "'none'"
     policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {allowed}"
-    return _environment().get_template(template).render(
-        policy=policy,
-        styles=[Markup(_asset(name)) for name in ASSETS if name.endswith(".css")],  # noqa: S704  # our own files
-        scripts=[Markup(text) for text in texts],  # noqa: S704  # our own files
-        Status=Status,
-        **values,
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            policy=policy,
+            styles=[Markup(_asset(name)) for name in STYLES],  # noqa: S704  # our own files
+            scripts=[Markup(text) for text in texts],  # noqa: S704  # our own files
+            Status=Status,
+            **values,
+        )
     )
 
 
@@ -161,7 +166,7 @@ def _headline(decision: Decision, sentence: str, exit_code: int, gates: Iterable
         style=CLASSES[decision],
         word=decision.value,
         gate=gate,
-        reason=reason.removeprefix(f"{gate}: "),
+        reason=reason.removeprefix(f"{gate}: ").removeprefix(f"{decision.value}: "),
         exit_code=exit_code,
         meaning=EXIT_CODES.get(exit_code, ""),
     )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 BUCKETS_MAX = 900  # as many as a wide screen has room for
-OPERATIONS_MIN = 100  # in a bucket, on average: fewer have no p99
+OPERATIONS_MIN = 100  # in a bucket, on average, as far as a quarter of a second allows: fewer have no p99
 BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 ERRORS_SHOWN = 6  # kinds of errors with a colour of their own
 TAIL = 0.99
@@ -39,10 +39,13 @@ TAIL = 0.99
 class Series:
     """Numbers per bucket, all of one length; `t` is each bucket's middle. Rates are per second, latencies in ms.
 
+    Buckets are `bucket_s` long, the last one `last_s`: it takes what is left over.
+
     `never`: more than 1 % of what was offered was not served, so that its p99 is infinite. Null latency: none served.
     """
 
     bucket_s: float
+    last_s: float
     t: Sequence[float]
     served: Sequence[float]
     failed: Sequence[float]
@@ -65,16 +68,16 @@ def series(recording: Recording) -> Series | None:
     if recording.samples.num_rows == 0:
         return None
     intended, returned, outcome = recording.columns("intended_ns", "return_ns", "outcome")
-    edges = _edges(recording, intended, returned)
-    count, bucket_s = len(edges) - 1, (edges[1] - edges[0]) / NS
+    edges, length_ns = _edges(origin_ns(recording), intended, returned)
     meant, served = _bucket(intended, edges), outcome == Outcome.OK
-    p50, p99, never = _latencies(meant, (returned - intended) / 1e6, served, count)
+    p50, p99, never = _latencies(meant, (returned - intended) / 1e6, served, len(edges) - 1)
     return Series(
-        bucket_s=float(bucket_s),
-        t=_rounded(((edges[:-1] + edges[1:]) / 2 - origin_ns(recording)) / NS, 4),
-        served=_rates(_bucket(returned[served], edges), count, bucket_s),
-        failed=_rates(meant[outcome == Outcome.FAILED], count, bucket_s),
-        unknown=_rates(meant[outcome == Outcome.UNKNOWN], count, bucket_s),
+        bucket_s=length_ns / NS,
+        last_s=float(edges[-1] - edges[-2]) / NS,
+        t=_rounded((edges[:-1] + length_ns / 2 - origin_ns(recording)) / NS, 4),
+        served=_rates(_bucket(returned[served], edges), edges),
+        failed=_rates(meant[outcome == Outcome.FAILED], edges),
+        unknown=_rates(meant[outcome == Outcome.UNKNOWN], edges),
         p50_ms=_or_none(p50),
         p99_ms=_or_none(p99),
         never=[int(one) for one in never],
@@ -86,27 +89,28 @@ def series(recording: Recording) -> Series | None:
 
 
 def bucket_s(length_s: float, operations: int) -> float:
-    """Return the shortest round length that needs at most BUCKETS_MAX buckets, with OPERATIONS_MIN in each if 1 s does."""
-    least = min(1.0, OPERATIONS_MIN * length_s / max(operations, 1), length_s / 20)
+    """Return the shortest round length that needs at most BUCKETS_MAX buckets, fitting OPERATIONS_MIN if it can."""
+    least = min(0.25, OPERATIONS_MIN * length_s / max(operations, 1), length_s / 20)
     return next((s for s in BUCKETS_S if s >= least and length_s / s <= BUCKETS_MAX), length_s / BUCKETS_MAX)
 
 
-def _edges(recording: Recording, intended: Array, returned: Array) -> Array:
-    """Return the buckets' edges in ns: t = 0 is one of them, the last bucket is a whole one."""
+def _edges(origin: int, intended: Array, returned: Array) -> tuple[Array, int]:
+    """Return the buckets' edges and their length in ns. t = 0 is an edge; the last takes what is left over."""
     came = returned[returned != NEVER_NS]
     first, last = int(intended.min()), int(max(intended.max(), came.max(initial=0)))
-    if recording.windows.run is not None:
-        last = min(last, max(recording.windows.run[1], first + 1))
     length_ns = max(1, round(bucket_s((last - first) / NS, len(intended)) * NS))
-    origin = origin_ns(recording)
-    before, after = -(-(origin - first) // length_ns), (last - origin) // length_ns
-    return origin + length_ns * np.arange(-before, max(after, 1 - before) + 1, dtype=np.int64)
+    before, after = -((first - origin) // length_ns), (last - origin) // length_ns
+    edges = origin + length_ns * np.arange(-before, max(after, 1 - before) + 1, dtype=np.int64)
+    if last - edges[-1] >= length_ns // 2:
+        return np.append(edges, last + 1), length_ns
+    edges[-1] = max(edges[-1], last + 1)
+    return edges, length_ns
 
 
 def _bucket(times_ns: Array, edges: Array) -> Array:
     """Return each time's bucket; -1 and len(edges) - 1 are outside."""
-    inside: Array = np.clip((times_ns - edges[0]) // (edges[1] - edges[0]), -1, len(edges) - 1)
-    return inside
+    found: Array = np.searchsorted(edges, times_ns, side="right") - 1
+    return found
 
 
 def _counts(buckets: Array, count: int) -> Array:
@@ -114,8 +118,12 @@ def _counts(buckets: Array, count: int) -> Array:
     return counted
 
 
-def _rates(buckets: Array, count: int, length_s: float) -> list[float]:
-    return _rounded(_counts(buckets, count) / length_s, 2)
+def _rates(buckets: Array, edges: Array) -> list[float]:
+    return _per_second(_counts(buckets, len(edges) - 1), edges)
+
+
+def _per_second(counts: Array, edges: Array) -> list[float]:
+    return _rounded(counts * NS / np.diff(edges), 3)
 
 
 def _latencies(meant: Array, latency_ms: Array, served: Array, count: int) -> tuple[Array, Array, Array]:
@@ -140,7 +148,7 @@ def _at_rank(ordered: Array, starts: Array, counts: Array, share: float) -> Arra
 
 def _errors(recording: Recording, meant: Array, edges: Array) -> dict[str, list[float]]:
     """Rates by kind of error; what is rare is put together."""
-    count, length_s = len(edges) - 1, (edges[1] - edges[0]) / NS
+    count = len(edges) - 1
     wrong = pc.not_equal(recording.samples["outcome"], int(Outcome.OK))
     at = meant[as_numpy(wrong.cast(pa.int8())) == 1]
     by_kind = {kind: _counts(at[chosen], count) for kind, chosen in _kinds(recording.samples.filter(wrong))}
@@ -151,7 +159,7 @@ def _errors(recording: Recording, meant: Array, edges: Array) -> dict[str, list[
     shown = {kind: by_kind[kind] for kind in ranked[:ERRORS_SHOWN]}
     if rest := ranked[ERRORS_SHOWN:]:
         shown[f"{len(rest)} other kinds"] = np.sum([by_kind[kind] for kind in rest], axis=0)
-    return {kind: _rounded(counts / length_s, 2) for kind, counts in shown.items()}
+    return {kind: _per_second(counts, edges) for kind, counts in shown.items()}
 
 
 def _kinds(wrong: pa.Table) -> Iterator[tuple[str, Array]]:
@@ -169,10 +177,9 @@ def _dropped(events: Sequence[Event], edges: Array) -> Array:
     said = [event.data for event in events if event.kind is EventKind.LOAD and "at_ns" in event.data]
     times = np.array([data["at_ns"] for data in said], dtype=np.int64)
     more = np.diff(np.array([data.get("dropped", 0) for data in said], dtype=np.int64), prepend=0)
-    buckets, count = _bucket(times, edges), len(edges) - 1
+    count = len(edges) - 1
     found = np.zeros(count, dtype=np.int64)
-    inside = (buckets >= 0) & (buckets < count) & (more > 0)
-    np.add.at(found, buckets[inside], more[inside])
+    np.add.at(found, np.clip(_bucket(times, edges), 0, count - 1)[more > 0], more[more > 0])
     return found
 
 

@@ -7,6 +7,8 @@
 The clock goes on only when all that was begun has ended, or hangs because it was told to: so runs repeat exactly.
 """
 
+# ruff: noqa: ARG002 -- stand-ins keep the signatures of the seams, whatever they make of them
+
 from __future__ import annotations
 
 import threading
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from chaos.engine import Progress
-    from chaos.model import Event, StackAction
+    from chaos.model import Aimed, Event, StackAction
 
 NODES = (
     *(Node(name=f"n{i}", role="member", address=f"192.0.2.{i}") for i in (1, 2, 3)),
@@ -94,7 +96,7 @@ class ToldStack:
     operation_raises: Exception | None = None
     operation_hangs: bool = False
     speaks: bool = True
-    hanging: int = 0
+    waiting: int = 0
     operated: list[str] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
 
@@ -132,9 +134,12 @@ class ToldStack:
         return [node for node in NODES if node.name == self.leader]
 
     def _hang(self) -> None:
-        self.hanging += 1
+        self.waiting += 1
         self.released.wait(HANG_S)
-        self.hanging -= 1
+
+    @property
+    def hanging(self) -> int:
+        return 0 if self.released.is_set() else self.waiting
 
 
 @dataclass(slots=True)
@@ -193,6 +198,7 @@ class Staged:
     clock: Lockstep
     progress: list[Progress]
     error: ChaosgateError | None = None
+    left: list[Aimed] = field(default_factory=list)  # what is in force at the end
 
     def end(self) -> str:
         """Run to its end; return how it ended, "" if it raised (see `error`)."""
@@ -202,6 +208,7 @@ class Staged:
             self.error = error
             return ""
         finally:
+            self.left = list(self.target.in_force)
             self.target.release()
             self.stack.released.set()
             self.stage.recorder.close()
@@ -243,7 +250,9 @@ def _line(event: Event) -> str:
     return f"inject{name}" if event.kind is EventKind.INJECT else f"{event.kind}{name} {event.detail}"
 
 
-def staged(tmp_path, *steps, told=None, stack=None, probes=None, compare=None, aim=None, recorder=None, **more) -> Staged:
+def staged(
+    tmp_path, *steps, told=None, stack=None, probes=None, compare=None, aim=None, recorder=None, **more
+) -> Staged:
     """Set a run up; `more` are fields of the experiment."""
     asked = experiment(*steps, **more)
     clock = Lockstep()
@@ -294,4 +303,3 @@ def in_phase(run: Staged, phase: str, act: Callable[[], None]) -> None:
             act()
 
     run.engine._watch = watch
-

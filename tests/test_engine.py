@@ -1,8 +1,9 @@
 """What the engine does, and in which order, on a target in memory and a clock that goes in lockstep."""
 
+# ruff: noqa: ARG002 -- stand-ins keep the signatures of the seams, whatever they make of them
+
 from __future__ import annotations
 
-import os
 import threading
 
 import pytest
@@ -22,7 +23,6 @@ from chaos.model import (
     EventKind,
     LoadStatus,
     NamedGate,
-    Node,
     Proof,
     Reading,
     Selector,
@@ -35,7 +35,7 @@ from chaos.recording import Recorder
 from chaos.targets.memory import Told, by_kind
 from gates.validity import Validity
 from tests.leftovers import await_true
-from tests.staged import MEMBER, NODES, ToldStack, at, in_phase, kill, staged, step
+from tests.staged import ToldStack, at, in_phase, kill, staged, step
 
 LEADER = Selector(role="leader")
 CONFIRM, HEAL, INJECT = EventKind.CONFIRM, EventKind.HEAL, EventKind.INJECT
@@ -71,7 +71,7 @@ def test_a_run_tells_its_story_in_order(tmp_path):
         "phase tear-down",
         "run complete",
     ]
-    assert run.target.in_force == []
+    assert run.left == []
     assert run.traffic.stopped == 1
 
 
@@ -236,7 +236,7 @@ def test_a_heal_that_is_due_while_still_injecting_is_done_once_it_is_in_force(tm
     run = staged(tmp_path, step(), told=by_kind(cut=Told(inject_hangs=True)))
     at(run, 2.5, run.target.release)
     assert run.end() == "complete"
-    assert run.target.in_force == []
+    assert run.left == []
     asked = next(event for event in run.told(HEAL) if event.detail == "asked")
     assert run.at_s(asked) == pytest.approx(2.5, abs=0.2)
 
@@ -244,8 +244,7 @@ def test_a_heal_that_is_due_while_still_injecting_is_done_once_it_is_in_force(tm
 def test_more_injections_hang_than_there_are_threads_and_the_heals_are_done(tmp_path):
     many = [step(f"freeze{n}", at_s=0.5, for_s=0.3, fault=FrozenNode()) for n in range(10)]
     run = staged(tmp_path, step(at_s=0.2), *many, told=by_kind(freeze=Told(inject_hangs=True)))
-    run.clock.settled = lambda: True  # those that wait for a thread are not begun, and never end
-    at(run, 0.3, lambda: await_true("eight hang", lambda: True))
+    run.clock.settled = lambda: run.settled() or run.target.hanging == 8  # the others wait for a thread
     run.end()
     assert isinstance(run.error, DirtyError)
     assert proofs(run, HEAL, "cut") == [("heal", "confirmed")]
@@ -283,14 +282,16 @@ def test_a_heal_that_fails_is_raised_after_all_else_was_healed_and_recorded(tmp_
     run.end()
     assert isinstance(run.error, DirtyError)
     assert "cut#0 was not healed" in str(run.error)
-    assert [aimed.action.kind for aimed in run.target.in_force] == ["cut"]
+    assert [aimed.action.kind for aimed in run.left] == ["cut"]
     assert proofs(run, HEAL, "kill") == [("heal", "confirmed")]
     assert any("cut#0 was not healed" in detail for detail in run.details(EventKind.ERROR))
     assert run.story[-1].startswith("run ")
 
 
 def test_nothing_more_is_injected_after_a_heal_that_failed(tmp_path):
-    run = staged(tmp_path, step(at_s=0.5, for_s=0.5), kill(at_s=3.0, for_s=0.5), told=by_kind(cut=Told(heal_fails="no")))
+    run = staged(
+        tmp_path, step(at_s=0.5, for_s=0.5), kill(at_s=3.0, for_s=0.5), told=by_kind(cut=Told(heal_fails="no"))
+    )
     run.end()
     assert [event.step for event in run.told(INJECT)] == ["cut"]
     assert "could not be healed" in run.details(EventKind.ABORT)[0]
@@ -317,7 +318,7 @@ def test_too_many_errors_abort_and_heal(tmp_path):
     at(run, 1.5, lambda: setattr(run.traffic, "bad_share", 0.9))
     assert run.end() == "aborted"
     assert "limit 50%" in run.details(EventKind.ABORT)[0]
-    assert run.target.in_force == []
+    assert run.left == []
     assert run.story[-1] == "run aborted"
 
 
@@ -356,7 +357,7 @@ def test_a_quorum_lost_too_long_aborts_and_heals(tmp_path):
     with_probe(run, Quorum(run.clock))
     assert run.end() == "aborted"
     assert "quorum lost for" in run.details(EventKind.ABORT)[0]
-    assert run.target.in_force == []
+    assert run.left == []
 
 
 def test_a_full_disk_aborts_and_heals(tmp_path):
@@ -382,9 +383,9 @@ def test_a_recording_that_can_not_be_written_keeps_nothing_from_being_healed(tmp
     at(run, 1.5, lambda: setattr(recorder, "broken", True))
     run.end()
     assert isinstance(run.error, RecordingError)
-    assert run.target.log == ["inject cut " + run.told(INJECT)[0].data["victims"][0]] + [run.target.log[-1]]
+    assert len(run.target.log) == 2
     assert run.target.log[-1].startswith("heal cut")
-    assert run.target.in_force == []
+    assert run.left == []
 
 
 def test_the_share_of_errors_is_that_of_the_last_seconds():
@@ -427,8 +428,8 @@ def test_a_certain_no_ends_the_run_early_where_asked(tmp_path, stops_run, status
     run = staged(tmp_path, step(for_s=2.0), gates=gates)
     with_probe(run, Quorum(run.clock))
     assert run.end() == how
-    assert run.target.in_force == []
-    assert (f"stopped early: same: two readings" in run.details(EventKind.NOTE)) == (how == "stopped early")
+    assert run.left == []
+    assert ("stopped early: same: two readings" in run.details(EventKind.NOTE)) == (how == "stopped early")
 
 
 def test_versions_are_asked_at_the_end_of_a_run_that_stopped_early(tmp_path):
@@ -469,7 +470,7 @@ def test_an_interruption_in_any_phase_ends_the_run_and_leaves_nothing(tmp_path, 
         run.traffic.prepare_waits.set()
     assert how == "interrupted" or isinstance(run.error, HarnessError)
     assert run.story[-1] == "run interrupted"
-    assert run.target.in_force == []
+    assert run.left == []
     assert not run.told(INJECT)
 
 
@@ -477,7 +478,7 @@ def test_an_interruption_heals_what_is_in_force(tmp_path):
     run = staged(tmp_path, step(for_s=2.0))
     at(run, 1.5, lambda: setattr(run.flags, "interrupted", "SIGINT"))
     assert run.end() == "interrupted"
-    assert run.target.in_force == []
+    assert run.left == []
     assert proofs(run, HEAL, "cut") == [("heal", "confirmed")]
     assert "interrupted by SIGINT; healing everything" in run.details(EventKind.NOTE)
 
@@ -487,7 +488,7 @@ def test_an_interruption_after_the_last_heal_changes_nothing_that_was_seen(tmp_p
     run = staged(tmp_path, step())
     in_phase(run, phase, lambda: setattr(run.flags, "interrupted", "SIGINT"))
     assert run.end() == "complete"
-    assert run.target.in_force == []
+    assert run.left == []
 
 
 def test_an_interruption_heals_before_it_waits_for_an_injection_that_hangs(tmp_path):
@@ -507,7 +508,7 @@ def test_what_comes_into_force_after_the_interruption_is_healed(tmp_path, monkey
     at(run, 1.5, lambda: setattr(run.flags, "interrupted", "SIGINT"))
     threading.Timer(0.2, run.target.release).start()
     assert run.end() == "interrupted"
-    assert run.target.in_force == []
+    assert run.left == []
     assert run.target.log[-1].startswith("heal cut")
 
 
@@ -518,7 +519,7 @@ def test_a_watcher_that_goes_away_ends_the_run_and_everything_is_healed(tmp_path
     run = staged(tmp_path, step(for_s=2.0))
     at(run, 1.5, closed_pipe)
     assert run.end() == "interrupted"
-    assert run.target.in_force == []
+    assert run.left == []
     assert any("loss of its watcher" in detail for detail in run.details(EventKind.NOTE))
 
 
@@ -570,7 +571,7 @@ def test_a_generator_that_dies_is_an_error_and_everything_is_healed(tmp_path):
     run.end()
     assert isinstance(run.error, HarnessError)
     assert run.details(EventKind.ERROR) == ["the load generator stopped: it was killed"]
-    assert run.target.in_force == []
+    assert run.left == []
 
 
 def test_a_generator_that_can_not_drain_is_an_error(tmp_path):
@@ -736,7 +737,7 @@ def test_whatever_fails_in_between_all_that_was_injected_is_healed(tmp_path_fact
     if how:
         at(run, when_s, lambda: _go_wrong(run, how))
     run.end()
-    assert run.target.in_force == []
+    assert run.left == []
     asked = [line.removeprefix("inject ") for line in run.target.log if line.startswith("inject")]
     healed = [line.removeprefix("heal ") for line in run.target.log if line.startswith("heal")]
     assert len(healed) == len(asked) - sum(told.refuses != "" for *_, told in drawn[: len(asked)])
@@ -747,14 +748,12 @@ def test_whatever_fails_in_between_all_that_was_injected_is_healed(tmp_path_fact
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fails=st.sets(st.integers(0, 3)), when_s=st.floats(0.5, 3.0))
-def test_heals_that_fail_keep_no_other_from_being_healed(tmp_path_factory, monkeypatch, fails, when_s):
+def test_heals_that_fail_keep_no_other_from_being_healed(tmp_path_factory, fails, when_s):
     steps = [step(f"s{n}", at_s=0.2, for_s=3.0, on=Selector(role="member"), fault=Pause()) for n in range(4)]
     kinds = [Told(heal_fails="stuck") if n in fails else Told() for n in range(4)]
     told = iter(kinds)
     run = staged(tmp_path_factory.mktemp("drawn"), *steps, told=lambda _: next(told))
     at(run, when_s, lambda: setattr(run.flags, "interrupted", "SIGTERM"))
     run.end()
-    assert len(run.target.in_force) == len(fails)
+    assert len(run.left) == len(fails)
     assert isinstance(run.error, DirtyError) == bool(fails)
-
-

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -17,8 +20,13 @@ from chaos import plugin
 from chaos.cell import rejudge_newest
 from chaos.errors import DirtyError, HarnessError
 from chaos.session import RunResult, judge_folder
+from chaos.shelf import recordings
 from chaos.spec import is_ours
 from chaos.testing import RecordingBuilder
+from tests.e2e import short
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EXPERIMENT = """\
 # a comment comes first
@@ -129,7 +137,7 @@ def test_other_files_are_left_alone(project):
 
 
 def test_a_bad_file_is_a_collection_error_that_says_where(project):
-    project.experiment("  - latnecy: {limit: 1s}\n  - errors: {limit: 5 apples, during: run}")
+    project.experiment("  - latnecy\n  - errors: {limit: 5 apples, during: run}")
     ran = project.pytester.runpytest_inprocess()
     assert ran.ret == pytest.ExitCode.INTERRUPTED
     ran.stdout.fnmatch_lines(["*made.yaml:8:5: no such gate 'latnecy'; did you mean 'latency'?*"])
@@ -473,13 +481,12 @@ def test_a_cell_stays_on_one_worker_and_other_tests_are_spread(project, dist):
     project.pytester.makepyfile("import pytest\n@pytest.mark.parametrize('n', range(6))\ndef test_it(n): pass")
     ran = project.elsewhere("-n", "2", "-v", *dist)
     ran.assert_outcomes(passed=14)
-    by_cell: dict[str, set[str]] = {}
+    by_cell: dict[str | None, set[str]] = {}
     for nodeid, worker in workers(ran).items():
-        by_cell.setdefault(plugin.cell_of(nodeid.partition("@")[0]), set()).add(worker)
-    assert len(by_cell["made.yamlseed=1]"]) == 1
-    assert len(by_cell["made.yamlseed=2]"]) == 1
-    if not dist:
-        assert len(set.union(*(found for cell, found in by_cell.items() if ".py" in cell))) == 2
+        by_cell.setdefault(plugin.cell_of(nodeid), set()).add(worker)
+    assert len(by_cell.pop("made.yaml[seed=1]")) == 1
+    assert len(by_cell.pop("made.yaml[seed=2]")) == 1
+    assert by_cell == {None: {"gw0", "gw1"}}
 
 
 def test_without_experiments_xdist_schedules_as_it_always_does(project):
@@ -516,3 +523,54 @@ def test_a_session_without_experiments_imports_nothing_of_ours_but_the_plugin(pr
     ran = project.pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-p", "no:xdist", "-s")
     ran.assert_outcomes(passed=1)
     ran.stdout.fnmatch_lines(["loaded [[]'chaos', 'chaos.plugin'[]] [[][]]"])
+
+
+# ---------------------------------------------------------------- real runs
+
+
+def outcomes_of(folder: Path) -> dict[str, int]:
+    """What pytest should say of a recording, by its verdict."""
+    words = {"PASS": "passed", "INCONCLUSIVE": "inconclusive", "FAIL": "failed"}
+    verdicts = json.loads((folder / "verdict.json").read_text())["verdicts"]
+    return dict(Counter(words[verdict["status"]] for verdict in verdicts))
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_a_real_run_happens_once_and_its_recording_says_the_same_again(project):
+    (project.path / "short.yaml").write_text(short.text())
+    ran = project.pytester.runpytest_subprocess("--chaos-runs", "recordings")
+    outcomes = ran.parseoutcomes()
+    (folder,) = recordings(project.path / "recordings")
+    assert sum(outcomes.values()) == 3
+    assert outcomes == outcomes_of(folder)
+    assert not {"failed", "error", "errors"} & set(outcomes), ran.stdout.str()
+    again = project.pytester.runpytest_subprocess("--chaos-rejudge", folder)
+    assert again.parseoutcomes() == outcomes
+    assert recordings(project.path / "recordings") == [folder]
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_ctrl_c_in_a_real_run_heals_and_judges_before_the_session_ends(project):
+    (project.path / "short.yaml").write_text(short.text(duration="60s"))
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--chaos-runs", "recordings"]
+    output = (project.path / "output").open("w+")
+    session = subprocess.Popen(argv, cwd=project.path, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 120
+        while not any('"inject"' in path.read_text() for path in project.path.glob("recordings/*/events.jsonl")):
+            assert session.poll() is None, (project.path / "output").read_text()
+            assert time.monotonic() < deadline, "nothing was injected"
+            time.sleep(0.1)
+        session.send_signal(signal.SIGINT)
+        assert session.wait(timeout=90) == pytest.ExitCode.INTERRUPTED
+    finally:
+        session.kill()
+        session.wait()
+        output.close()
+    (folder,) = recordings(project.path / "recordings")
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert [event["detail"] for event in events if event["kind"] == "run"] == ["begin", "interrupted"]
+    assert any(event["kind"] == "heal" for event in events)
+    assert json.loads((folder / "verdict.json").read_text())["decision"] != "promote"

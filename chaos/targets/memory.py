@@ -70,12 +70,12 @@ class MemoryTarget:
         self.clock: Clock = MonotonicClock() if clock is None else clock
         self.log: list[str] = []  # "inject cut etcd1", "heal cut etcd1", in the order in which it was asked for
         self.in_force: list[Aimed] = []
-        self.hanging = 0  # calls of `inject` that wait now
         self._topology = Topology(nodes=tuple(nodes))
         self._told, self._lacks, self._base = told, lacks, base
         self._processes: dict[tuple[str, str], ProcessState] = {}
         self._lock = threading.RLock()
         self._released = threading.Event()
+        self._hanging = 0
         self._waiting: list[Callable[[], None]] = []
 
     # ------------------------------------------------------------ Target, Backends
@@ -146,6 +146,11 @@ class MemoryTarget:
 
     # ------------------------------------------------------------ told from outside
 
+    @property
+    def hanging(self) -> int:
+        """How many calls of `inject` wait for the release."""
+        return 0 if self._released.is_set() else self._hanging
+
     def release(self) -> None:
         """Let everything go on that hangs, now and later."""
         self._released.set()
@@ -178,10 +183,10 @@ class MemoryTarget:
 
     def _hang(self) -> None:
         with self._lock:
-            self.hanging += 1
+            self._hanging += 1
         self._released.wait(HANG_S)
         with self._lock:
-            self.hanging -= 1
+            self._hanging -= 1
 
     def _log(self, line: str) -> None:
         with self._lock:

@@ -15,8 +15,10 @@ SHAPED = {"in": "on what it receives", "out": "on what it sends", "both": "both 
 
 
 def described(actions: Sequence[Mapping[str, Any]]) -> str:
-    """Return what was asked for; actions that read alike are said once."""
-    return "; ".join(dict.fromkeys(_described(action) for action in actions)) or "nothing was done"
+    """Return what was asked for; actions that read alike, or but for their peers, are said once."""
+    said = dict.fromkeys(_described(action) for action in actions)
+    alike = dict.fromkeys(_described({**action, "peers": ("its peers",)}) for action in actions)
+    return "; ".join(alike if len(said) > len(alike) == 1 else said) or "nothing was done"
 
 
 def _described(action: Mapping[str, Any]) -> str:
@@ -34,7 +36,7 @@ def _cut(action: Mapping[str, Any]) -> str:
 
 def _shape(action: Mapping[str, Any]) -> str:
     what = ", ".join(_impairments(action.get("impairment", {}))) or "shaped"
-    whom = f", peers: {_peers(action)}" if action.get("peers") else ""
+    whom = f" (with {_peers(action)})" if action.get("peers") else ""
     return f"{what} {SHAPED.get(action.get('direction', 'both'), '')}{whom}"
 
 

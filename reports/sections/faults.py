@@ -200,10 +200,15 @@ def _s(recording: Recording, at_ns: int | None) -> float | None:
 def _worst(inject: Event, evidence: Mapping[str, Event], *, operation: bool) -> Proof:
     """Return the worst proof of all subjects; one without evidence is not proved."""
     subjects = inject.data.get("subjects", inject.data.get("victims", ()))
-    proofs = {event.data.get("proof") for event in evidence.values()}
+    proofs = {_proof(event.data.get("proof")) for event in evidence.values()}
     if not evidence or (not operation and not covered(subjects, evidence)):
         proofs.add(Proof.INCONCLUSIVE)
     return next(proof for proof in WORST if proof in proofs)
+
+
+def _proof(value: Any) -> Proof:
+    """Read a proof; what no version of ours has written proves nothing."""
+    return Proof(value) if value in set(Proof) else Proof.INCONCLUSIVE
 
 
 def _details(events: Iterable[Event]) -> str:
@@ -211,20 +216,23 @@ def _details(events: Iterable[Event]) -> str:
 
 
 def _backend(recording: Recording, actions: Sequence[Mapping[str, Any]]) -> str:
-    """Name what carried the actions out, as far as the target told it."""
-    target = recording.run.get("target")
-    facts: Mapping[str, Any] = target if isinstance(target, dict) else {}
-    shaper = facts.get("shaper") if isinstance(facts.get("shaper"), dict) else {}
+    """Name what carried the actions out, as far as the target told it; a cut is nft's unless the shaper is a tap."""
+    target = _dict(recording.run.get("target"))
+    shaper = _dict(target.get("shaper")).get("backend")
     known = {
-        "shape": (shaper or {}).get("backend"),
-        "cut": (shaper or {}).get("cut_backend") or (shaper or {}).get("backend"),
-        "freeze": facts.get("freezer"),
+        "shape": shaper,
+        "cut": "nft" if shaper and shaper != "tap" else shaper,
+        "freeze": target.get("freezer"),
         "signal": "kill(2)",
-        "power": "end of the node's init",
+        "power": target.get("power") and "end of the node's init",
         "stack": "the stack's own operation",
     }
     names = (known.get(str(action.get("kind"))) for action in actions)
     return ", ".join(dict.fromkeys(str(name) for name in names if name)) or "not told"
+
+
+def _dict(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 # ---------------------------------------------------------------- measurements
@@ -245,7 +253,7 @@ def _one(who: str, data: Mapping[str, Any]) -> Measured:
         got=_number(data.get("got"), unit),
         interval=f"{low:.3g} to {high:.3g} {unit}".strip() if low is not None and high is not None else NONE,
         n=int(data.get("n") or 0),
-        proof=Proof(data.get("proof", Proof.INCONCLUSIVE)),
+        proof=_proof(data.get("proof")),
         why=str(data.get("why", "")),
     )
 

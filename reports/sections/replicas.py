@@ -1,6 +1,6 @@
 """Which replica differs, since when: a row a comparison, a column a member.
 
-    round 7   t = 31.2 s   revision 38,366   etcd1 76ae…   etcd2 a588… ≠   etcd3 76ae…
+round 7   t = 31.2 s   revision 38,366   etcd1 76ae…   etcd2 a588… ≠   etcd3 76ae…
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def _round(
     answers: Mapping[str, tuple[Reading, Mapping[str, Any]]],
 ) -> Round:
     hashes = [reading.value for reading, _ in answers.values() if reading.value is not None]
-    bases = {(said.get("at_revision"), said.get("compact_revision")) for r, said in answers.values() if r.value is not None}
+    bases = {
+        (said.get("at_revision"), said.get("compact_revision")) for r, said in answers.values() if r.value is not None
+    }
     most, votes = Counter(hashes).most_common(1)[0] if hashes else (None, 0)
     majority = most if votes * 2 > len(hashes) and len(bases) <= 1 else None
     differ = len(set(hashes)) > 1 and len(bases) <= 1

@@ -1,8 +1,8 @@
 """What page and charts share: faults as bands, nodes as lanes, phases, the gates' limits where they hold.
 
-    kill      ░░▓▓▓▓▓▓▓▓                 asked, in force, gone
-    etcd1     ★★★★      ────────────     ★ leads, ─ answers, blank: silent
-    etcd2     ─────★★★★★★★★★★★★★★★★★
+kill      ░░▓▓▓▓▓▓▓▓                 asked, in force, gone
+etcd1     ★★★★      ────────────     ★ leads, ─ answers, blank: silent
+etcd2     ─────★★★★★★★★★★★★★★★★★
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def _faults(steps: Sequence[StepRows]) -> Iterator[Fact]:
 
 
 def _noise(steps: Sequence[StepRows]) -> Iterator[Fact]:
-    """What the paths that must not be hurt moved by is the noise of all the other measurements."""
+    """Tell what the spared paths moved by: that is the noise of all the other measurements."""
     spared = [one for step in steps for row in step.rows for one in row.spared if one.name.startswith("delay")]
     moved = [abs(float(one.got.split()[0])) for one in spared if one.got.endswith("ms")]
     if moved:
@@ -129,4 +129,6 @@ def _versions(recording: Recording) -> Iterator[Fact]:
     names = sorted({str(event.data.get("version")) for event in told})
     hashes = {str(event.data.get("sha256", ""))[:12] for event in told}
     note = f"{len(hashes)} different binaries told" if len(hashes) > 1 else "one binary everywhere, start and end"
-    yield Fact(name="Versions", value=", ".join(names) or "untold", note=note if told else "", good=None if told else False)
+    yield Fact(
+        name="Versions", value=", ".join(names) or "untold", note=note if told else "", good=None if told else False
+    )

@@ -1,6 +1,6 @@
 """One row a gate: its answer, the value, the bound, the interval, and a picture of how far apart they are.
 
-    0 ────────────[──●──]──────│────────   value with its interval, and the bound
+0 ────────────[──●──]──────│────────   value with its interval, and the bound
 """
 
 from __future__ import annotations

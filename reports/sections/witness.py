@@ -110,7 +110,7 @@ class _Scale:
 
     def x(self, at_ns: int) -> float:
         share = (at_ns - self.start_ns) / (self.end_ns - self.start_ns)
-        return round(LEFT + (WIDTH - LEFT - 8) * min(max(share, 0.0), 1.0), 1)
+        return round(LEFT + (WIDTH - LEFT - 18) * min(max(share, 0.0), 1.0), 1)
 
     def ticks(self) -> list[int]:
         step = (self.end_ns - self.start_ns) // TICKS

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import time
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from chaos.cli import main
@@ -22,7 +24,6 @@ from tests.leftovers import assert_nothing_left, await_true, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from chaos.model import Event
     from gates.judge import Judgement
@@ -96,12 +97,12 @@ class Ending:
         )
 
     def pid_of(self, module: str) -> int:
-        """Return the pid of the one process of this run that executes a module."""
-        found = [
-            int(name.split(" ", 1)[0]) for name in snapshot().since(self.before)["processes"] if f"-m {module}" in name
-        ]
-        assert len(found) == 1, (module, found)
-        return found[0]
+        """Return the pid of the process of this run that executes a module; of its forks, the parent's."""
+        running = re.compile(rf"(\d+) \S+( -[SP])* -m {re.escape(module)}( \d+)?")
+        found = [running.fullmatch(name) for name in snapshot().since(self.before)["processes"]]
+        pids = {int(match[1]) for match in found if match}
+        (root,) = [pid for pid in pids if _parent(pid) not in pids]
+        return root
 
     # ------------------------------------------------------------ afterwards
 
@@ -158,6 +159,11 @@ class Ending:
         assert code in NO_YES, judgement.sentence
         assert not Recording.open(self.recording).complete
         assert "no end" in " | ".join(judgement.verdicts[0].numbers["problems"])
+
+
+def _parent(pid: int) -> int:
+    """Return the pid of its parent (proc_pid_stat(5): the second field after the name in brackets)."""
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2].split()[1])
 
 
 def command(*arguments: str, **environment: str) -> tuple[int, str]:

@@ -6,6 +6,7 @@ a run announces every effect ─▶ POINTS ─▶ a run for each, whose controll
 from __future__ import annotations
 
 import os
+import re
 import signal
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ pytestmark = [
 STEPS = {
     "kill": "for: 800ms, fault: kill",
     "freeze": "for: 1s, fault: freeze",
-    "slow": "for: 2s, fault: {latency: {delay: 50ms}}",
+    "slow": "for: 2s, fault: {latency: {delay: 50ms, peers: client}}",
     "cut": "for: 2s, fault: {partition: {from: client}}",
     "power": "for: 1s, fault: power",
 }
@@ -86,6 +87,12 @@ AGENTS = ("signal.apply", "freeze.apply", "shape.apply", "cut.apply", "power.lin
 def text(*names: str) -> str:
     """Return an experiment with these steps, which are in force from its first moment; one member is enough for it."""
     return _text("3s" if names else "300ms", dict.fromkeys(names, "100ms")).replace("members: 3", "members: 1")
+
+
+def held_text(name: str) -> str:
+    """Return an experiment with this step, in force for long enough to be broken in its middle."""
+    short_text = text(name)
+    return re.sub(r"for: \w+, fault", "for: 4s, fault", short_text).replace("duration: 3s", "duration: 5s")
 
 
 def whole_text() -> str:
@@ -150,7 +157,7 @@ def test_a_controller_killed_at_any_point_leaves_nothing(begin, point):
 
 def test_the_look_sees_a_run_that_lives_and_heal_leaves_it_alone(begin):
     """A look that sees nothing would find nothing left; a heal that sweeps the living would be worse than none."""
-    run = begin(text("slow"))
+    run = begin(held_text("slow"))
     run.await_confirmed("slow")
     seen = snapshot(run._folders).since(run.before)
     for kind in ("processes", "namespaces", "folders"):
@@ -173,7 +180,7 @@ SIGNALS = [(phase, name) for phase in PHASES for name in ("SIGTERM", "SIGINT")]
 
 @pytest.mark.parametrize(("phase", "name"), [*SIGNALS, ("fault", "SIGHUP")])
 def test_a_signal_ends_a_run_in_order(begin, phase, name):
-    run = begin(text("slow") if phase == "fault" else text())
+    run = begin(held_text("slow") if phase == "fault" else text())
     if phase == "fault":
         run.await_confirmed("slow")
     else:
@@ -189,7 +196,7 @@ def test_a_signal_ends_a_run_in_order(begin, phase, name):
 
 def test_a_reader_that_goes_away_ends_the_run_in_order(begin):
     """`chaosgate run … | head`: the next print fails, and everything is healed and judged."""
-    run = begin(text("slow"))
+    run = begin(held_text("slow"))
     run.await_event("injection", lambda event: event.kind is EventKind.INJECT)
     run.process.stdout.close()
     run.assert_ended_in_order(run.wait(), "interrupted")
@@ -208,7 +215,7 @@ def test_an_agent_killed_just_before_it_acts_is_no_yes(begin, point):
 
 @pytest.mark.parametrize("step", ["slow", "cut", "kill", "freeze", "power"])
 def test_an_agent_killed_in_mid_fault_is_told_and_healed(begin, step):
-    run = begin(text(step))
+    run = begin(held_text(step))
     run.await_event("the fault in force", lambda event: event.kind is EventKind.CONFIRM and event.step == step)
     os.kill(run.pid_of("chaos.agent"), signal.SIGKILL)
     run.assert_ended_in_order(run.wait(), step)
@@ -216,7 +223,7 @@ def test_an_agent_killed_in_mid_fault_is_told_and_healed(begin, step):
 
 @pytest.mark.parametrize("step", ["slow", "cut"])
 def test_a_shaper_killed_in_mid_fault_is_told_and_healed(begin, step):
-    run = begin(text(step))
+    run = begin(held_text(step))
     run.await_confirmed(step)
     os.kill(run.pid_of("chaos.agent.shaper.daemon"), signal.SIGKILL)
     run.assert_ended_in_order(run.wait(), step)

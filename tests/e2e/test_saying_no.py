@@ -75,15 +75,17 @@ def wrapped(tmp_path):
 
 
 def test_members_that_never_serve_again_fail_recovery(tmp_path, wrapped):
-    once = 'if [ -e "started-$2" ]; then exec sleep 1000; fi; touch "started-$2"; exec {real} "$@"'
-    steps = "steps:\n  - {name: kill, at: 2s, for: 1s, on: {role: member, count: 2}, fault: kill}"
-    yaml = short.text(steps=steps, gates="  - recovery: {limit: 3s}", duration="12s")
+    deaf = "--listen-client-urls=http://127.0.0.1:2379 --listen-peer-urls=http://127.0.0.1:2380"
+    once = f'if [ -e started ]; then set -- "$@" {deaf}; fi; touch started; exec {{real}} "$@"'  # in the node's own folder
+    steps = "steps:\n  - {name: kill, at: 6s, for: 1s, on: {role: member, count: 2}, fault: kill}"
+    gates = "  - recovery: {limit: 3s, bucket: 500ms}"
+    yaml = short.text(steps=steps, gates=gates, duration="15s")
     found = verdict(short.run(tmp_path, yaml, versions={"etcd": str(wrapped(once))}), "recovery")
     assert found.status is Status.FAIL, found.summary
 
 
 def test_a_member_that_exits_by_itself_is_found(tmp_path, wrapped):
-    dies = 'if [ "$2" = etcd2 ]; then {real} "$@" & sleep 6; kill -9 $!; exit 3; fi; exec {real} "$@"'
+    dies = 'if [ "$1" = --name=etcd2 ]; then {real} "$@" & sleep 6; kill -9 $!; exit 3; fi; exec {real} "$@"'
     yaml = short.text(steps="", gates="  - no-unexpected-exit", duration="9s")
     result = short.run(tmp_path, yaml, versions={"etcd": str(wrapped(dies))})
     found = verdict(result, "no-unexpected-exit")

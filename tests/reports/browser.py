@@ -1,4 +1,4 @@
-"""A headless Chromium over the DevTools protocol's pipe: NUL-ended JSON on file descriptors 3 and 4. Loopback is not used.
+"""A headless Chromium over the DevTools protocol's pipe: NUL-ended JSON on descriptors 3 and 4, no port.
 
 https://chromedevtools.github.io/devtools-protocol/ ; --remote-debugging-pipe
 """

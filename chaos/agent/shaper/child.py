@@ -17,8 +17,7 @@ from chaos.agent.shaper.values import ShaperError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-ANSWER_TIMEOUT_S = 10.0
-END_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 30.0  # of which most is a Python's start on an overloaded machine; a death is seen at once
 MESSAGE_MAX = 1 << 20
 ROOT = Path(__file__).resolve().parents[3]  # the folder that holds the package `chaos`
 
@@ -69,6 +68,7 @@ class Child:
                 size = self._socket.recv_into(self._buffer)
                 answer = bytes(self._buffer[:size])
         except OSError as error:
+            self._socket.close()  # a late answer must not be taken for the next one's; the child sees our end
             raise ShaperError(f"{self._module} (pid {self.pid}) does not answer: {error}; {self._fate()}") from error
         if not answer:
             raise ShaperError(f"{self._module} (pid {self.pid}) is gone: {self._fate()}")
@@ -77,15 +77,17 @@ class Child:
             raise ShaperError(reply["error"])
         return reply
 
-    def end(self) -> None:
-        """Close its socket, wait for its end, and kill it if there is none. Idempotent."""
+    def end(self, timeout_s: float) -> bool:
+        """Close its socket and wait for its end; False if it had to be killed after `timeout_s`. Idempotent."""
         with self._lock:
             self._socket.close()
         try:
-            self._process.wait(END_TIMEOUT_S)
+            self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+            return False
+        return True
 
     def _fate(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):

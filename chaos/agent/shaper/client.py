@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from chaos.agent.shaper.values import Port, Rule
 
+END_TIMEOUT_S = 10.0  # a daemon that is killed instead leaves nothing in force either
 DAEMON = "chaos.agent.shaper.daemon"
 MANGLE = ("iptables", "-t", "mangle")
 RESTORE = ("iptables-restore", "--noflush")
@@ -39,7 +40,7 @@ class DaemonShaper:
         try:
             opened = self._daemon.ask({"backend": backend, "ports": [asdict(port) for port in ports]})
         except ShaperError:
-            self._daemon.end()
+            self._daemon.end(END_TIMEOUT_S)
             raise
         self.realtime: bool = opened["realtime"]
         self._watchdog: int = opened["watchdog"]
@@ -77,7 +78,7 @@ class DaemonShaper:
             if self._closed:
                 return
             self._closed = True
-            self._daemon.end()
+            self._daemon.end(END_TIMEOUT_S)
 
 
 def check_node(node: str, ports: Mapping[str, Port]) -> None:

@@ -27,6 +27,7 @@ from chaos.agent.shaper.values import ShaperError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+UNDO_TIMEOUT_S = 60.0  # some ten commands a node
 STRAGGLER_S = 0.3  # tc, nft and iptables-restore take 5 to 90 ms here
 ANY_EXIT = range(256)  # nothing left to undo is no failure
 
@@ -56,10 +57,14 @@ class Keeper:
             self._kept.add(undo)
 
     def close(self) -> None:
-        """Have everything undone now, and wait for it. Idempotent."""
+        """Have everything undone now, and wait for it; ShaperError if that does not come to an end. Idempotent."""
         with contextlib.suppress(ShaperError):  # closed before, or dead: then there is nobody to tell
             self._child.ask({"orderly": True})
-        self._child.end()
+        if not self._child.end(UNDO_TIMEOUT_S):
+            raise ShaperError(
+                f"keeper: {len(self._kept)} undos not done within {UNDO_TIMEOUT_S:g} s; qdisc c4a0:, iptables chain "
+                "CHAOSGATE and nft table inet chaosgate may be left in the nodes' namespaces"
+            )
 
 
 def serve(control: socket.socket) -> None:

@@ -113,6 +113,7 @@ class NetnsInjection:
             time.sleep(DEATH_POLL_S)
 
     def _take_back(self, names: Sequence[str]) -> None:
+        self._target.revive_agent()  # one that died half-way: the new one finds the undo in the journal
         for name in names:
             self._target.client.ask("heal", REPLY_S, name=name)
 
@@ -227,14 +228,35 @@ class NetnsInjection:
 
     def _heal(self, future: Future[Evidence]) -> None:
         try:
-            self._target.revive_agent()
-            undone_ns = self._undo()
-            self._watched.wait(REPLY_S)
-            future.set_result(self._prove_gone(undone_ns))
+            self._look_again()
+            try:
+                evidence = self._undo_and_prove()
+            except AgentError:
+                if self._target.client.alive:
+                    raise
+                evidence = self._undo_and_prove()  # it died meanwhile: a new one undoes and proves
+            future.set_result(evidence)
         except Exception as error:  # noqa: BLE001 - the future carries it: a heal that failed makes the target dirty
             future.set_exception(error if isinstance(error, DirtyError) else DirtyError(f"{self.name}: {error}"))
         finally:
             self._target.leave(self)
+
+    def _look_again(self) -> None:
+        """Look before the undo: a fault that ended by itself since the last look was not in force to its end."""
+        for part in self._parts:
+            try:
+                look = self._look(part)
+            except AgentError:  # a dead agent is undone by its successor, and has been told of if it died before
+                return
+            found = signs.in_force(part.action, part.undo, look, look, ())
+            if (proof := fidelity.proof(found)) is Proof.MISMATCH:
+                self._say(part, "watch", found, proof, _sentence(proof, found))
+
+    def _undo_and_prove(self) -> Evidence:
+        self._target.revive_agent()
+        undone_ns = self._undo()
+        self._watched.wait(REPLY_S)
+        return self._prove_gone(undone_ns)
 
     def _undo(self) -> int:
         asked = [self._target.client.send("heal", name=part.name) for part in self._parts]

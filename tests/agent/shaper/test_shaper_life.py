@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from shaperlab import ShaperLab, process_exists, wait_until
 
-from chaos.agent.shaper import Rule, ShaperError, open_shaper, probe
+from chaos.agent.shaper import Rule, ShaperError, keeper, open_shaper, probe
 from chaos.agent.shaper.child import ROOT
 from chaos.agent.shaper.netem import NetemShaper
 from chaos.agent.shaper.values import rules_to_json
@@ -201,6 +201,23 @@ def test_a_missing_port_is_named_at_opening(lab):
     with pytest.raises(ShaperError, match="tap: "):
         open_shaper(lab.ports, "tap")
     assert lab.snapshot() == before
+
+
+def test_an_undo_that_does_not_come_to_an_end_is_not_passed_over_in_silence(lab, monkeypatch):
+    monkeypatch.setattr(keeper, "UNDO_TIMEOUT_S", 0.5)
+    kept = keeper.Keeper([lab.hub])
+    kept.keep(lab.hub, ["sleep", "3"])
+    with pytest.raises(ShaperError, match="1 undos not done within"):
+        kept.close()
+
+
+def test_an_undo_that_fails_does_not_stop_the_others(lab):
+    kept = keeper.Keeper([lab.hub])
+    kept.keep(lab.hub, ["ip", "link", "add", "witness", "type", "bridge"])
+    kept.keep(lab.hub, ["no-such-program"])
+    kept.keep(lab.hub, ["false"])
+    kept.close()
+    assert "witness" in lab.run(lab.hub, ["ip", "link"])
 
 
 def test_ports_of_two_hubs_are_refused(lab):

@@ -1,0 +1,496 @@
+"""The `chaosgate` command: help that teaches, errors that say what would do, and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from chaos import cli
+from chaos.errors import CapabilityError
+from chaos.spec import load
+from chaos.testing import RecordingBuilder
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = sorted((ROOT / "experiments").rglob("*.yaml"))
+EXPERIMENT = """\
+chaosgate: 1
+name: made
+stack: {etcd: {members: 3}}
+load: {kv: {}, rate: 50/s}
+duration: 30s
+gates:
+  - acknowledged-writes
+  - errors: {limit: 1%, during: run}
+"""
+
+
+def chaosgate(*arguments: object, **invoke):
+    """Run the command in this process."""
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments], prog_name="chaosgate", **invoke)
+
+
+def refused(*arguments: object, code: int = 2) -> str:
+    """Return what was said on stderr by a command that ended with `code`."""
+    done = chaosgate(*arguments)
+    assert done.exit_code == code, done.output
+    assert "Traceback" not in done.output
+    return done.stderr
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "made.yaml"
+    path.write_text(EXPERIMENT)
+    return path
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Return a function that makes a recording: most of its operations fail if asked to."""
+
+    def make(*, failed_share=0.0, name="made", complete=True, number=1):
+        builder = RecordingBuilder(rate_per_s=50)
+        builder.run.update(experiment=name, seed=9, versions_asked={"etcd": "3.5.1"})
+        builder.traffic(6, failed_share=failed_share)
+        builder.put_once()
+        builder.traffic(2)
+        return builder.write(tmp_path / f"runs/2026010{number}T000000Z-{name}-0a", EXPERIMENT, complete=complete)
+
+    return make
+
+
+# ---------------------------------------------------------------- help
+
+
+def commands(group=cli.main, path=()):
+    yield path
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+def test_every_command_explains_itself_and_each_of_its_options(path):
+    for flag in ("--help", "-h"):
+        done = chaosgate(*path, flag)
+        assert done.exit_code == 0
+        text = done.output.partition("Usage:")[2]
+        assert len(text.split()) > 15
+    command = cli.main
+    for name in path:
+        command = command.commands[name]
+    assert command.help
+    for option in command.params:
+        assert isinstance(option, click.Argument) or option.help, f"{' '.join(path)} {option.name}"
+
+
+def test_the_first_help_names_the_steps_a_newcomer_takes_and_the_exit_codes():
+    text = chaosgate("--help").output
+    for part in ("chaosgate doctor", "chaosgate plan experiments/", "chaosgate run", "Exit codes:", "13"):
+        assert part in text
+
+
+@pytest.mark.parametrize("name", ["run", "judge"])
+def test_who_decides_says_its_exit_codes(name):
+    text = chaosgate(name, "--help").output
+    for code in ("0 ", "2 ", "10 ", "11 ", "12 ", "13 "):
+        assert code in text
+
+
+def test_the_examples_in_the_help_are_files_that_exist():
+    named = re.findall(r"experiments/\S+\.yaml", chaosgate("--help").output)
+    assert named
+    assert all((ROOT / name).exists() for name in named)
+
+
+def test_the_version_is_said():
+    assert chaosgate("--version").output.startswith("chaosgate, version 0.")
+
+
+# ---------------------------------------------------------------- files that are wrong
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_all_problems_of_all_files_are_said_at_once_with_their_places(tmp_path, command):
+    for name, gate in (("one", "linearisable"), ("two", "latnecy")):
+        text = EXPERIMENT.replace("acknowledged-writes", gate).replace("30s", "30 apples")
+        (tmp_path / f"{name}.yaml").write_text(text)
+    said = refused(command, tmp_path / "one.yaml", tmp_path / "two.yaml")
+    assert "one.yaml:7:5: no such gate 'linearisable'; did you mean 'linearizable'?" in said
+    assert "two.yaml:7:5: no such gate 'latnecy'; did you mean 'latency'?" in said
+    assert said.count("30 apples") == 2
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "judge", "report"])
+def test_a_path_that_is_not_there_is_refused(command, tmp_path):
+    assert "does not exist" in refused(command, tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_no_file_at_all_is_refused(command):
+    assert "Missing argument 'FILES...'" in refused(command)
+
+
+@pytest.mark.parametrize("given", ["etcd", "=3.5.1", "etcd=", "3.5.1"])
+def test_a_version_without_its_component_is_refused(file, given):
+    said = refused("plan", file, "--version", given)
+    assert f"--version {given}: expected COMPONENT=VERSION, e.g. --version etcd=3.5.1" in said
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_an_unknown_target_is_refused_with_a_guess(tmp_path, command):
+    text = EXPERIMENT + "steps:\n  - {name: kill, at: 5s, for: 2s, on: leader, fault: kill}\n"
+    (tmp_path / "made.yaml").write_text(text)
+    said = refused(command, tmp_path / "made.yaml", "--target", "netsn")
+    assert "no such target 'netsn'; did you mean 'netns'?" in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_message_with_brackets_is_said_as_it_is(tmp_path):
+    path = tmp_path / "[bold]x.yaml"
+    path.write_text("chaosgate: 1\n")
+    assert "[bold]x.yaml:" in refused("plan", path)
+
+
+# ---------------------------------------------------------------- plan, schema
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_experiment_can_be_planned(path):
+    done = chaosgate("plan", path)
+    assert done.exit_code == 0, done.output
+    experiment = load(path)
+    assert experiment.name in done.output
+    for part in (*(step.name for step in experiment.steps), *(gate.name for gate in experiment.gates)):
+        assert part in done.output
+
+
+def test_a_plan_shows_what_was_asked_for_by_hand(file):
+    text = chaosgate("plan", file, "--version", "etcd=3.5.1", "--seed", "41").output
+    assert "etcd 3.5.1" in text
+    assert re.search(r"seed\s+41", text)
+
+
+def test_the_schema_is_json_and_can_be_written_to_a_file(tmp_path):
+    printed = json.loads(chaosgate("schema").output)
+    assert printed["$schema"].startswith("https://json-schema.org/")
+    assert "gates" in printed["properties"]
+    assert chaosgate("schema", "--output", tmp_path / "schema.json").output == ""
+    assert json.loads((tmp_path / "schema.json").read_text()) == printed
+
+
+# ---------------------------------------------------------------- judge, report
+
+
+def test_a_recording_that_passes_is_promoted(recorded):
+    folder = recorded()
+    done = chaosgate("judge", folder)
+    assert done.exit_code == 0, done.output
+    for part in ("validity", "acknowledged-writes", "errors", "PASS", f"report: {folder}/report.html"):
+        assert part in done.output
+    assert json.loads((folder / "verdict.json").read_text())["decision"] == "promote"
+    assert "</html>" in (folder / "report.html").read_text()
+
+
+def test_a_recording_with_a_failed_gate_is_held(recorded):
+    assert chaosgate("judge", recorded(failed_share=0.5)).exit_code == 10
+
+
+def test_other_gates_can_be_asked_of_a_recording(recorded, file):
+    file.write_text(EXPERIMENT.replace("1%", "90%"))
+    assert chaosgate("judge", recorded(failed_share=0.5), "--gates", file).exit_code == 0
+
+
+def test_a_recording_that_was_cut_short_is_never_promoted(recorded):
+    assert chaosgate("judge", recorded(complete=False)).exit_code in (11, 12)
+
+
+@pytest.mark.parametrize("command", ["judge", "report"])
+def test_a_folder_that_is_no_recording_is_wrong_use(tmp_path, command):
+    assert "give a run's folder" in refused(command, tmp_path)
+
+
+def test_a_report_needs_a_verdict_and_says_how_to_get_one(recorded):
+    folder = recorded()
+    assert f"not judged yet; run `chaosgate judge {folder}`" in refused("report", folder)
+
+
+def test_a_report_is_drawn_in_each_form(recorded):
+    folder = recorded(failed_share=0.5)
+    chaosgate("judge", folder)
+    (folder / "report.html").unlink()
+    assert chaosgate("report", folder).output.strip() == str(folder / "report.html")
+    assert "</html>" in (folder / "report.html").read_text()
+    assert "were not served" in chaosgate("report", folder, "--format", "console").output
+    assert json.loads(chaosgate("report", folder, "--format", "json").output)["judgement"]["decision"] == "hold"
+
+
+def test_an_unknown_form_of_report_is_refused(recorded):
+    assert "--format pdf: there are html, console, json" in refused("report", recorded(), "--format", "pdf")
+
+
+# ---------------------------------------------------------------- run --replay
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Catch what would be run, just before anything is touched."""
+    calls = []
+
+    def run_all(experiments, options):
+        calls.append((list(experiments), options))
+        return 0
+
+    monkeypatch.setattr(cli, "_run_all", run_all)
+    monkeypatch.setattr(cli, "_become_root_somewhere", lambda _: None)
+    return calls
+
+
+def test_a_replay_takes_seed_versions_and_victims_from_the_recording(recorded, file, asked):
+    folder = recorded()
+    event = {"at_ns": 5, "kind": "inject", "step": "kill", "occurrence": 1, "data": {"victims": ["etcd2"]}}
+    with (folder / "events.jsonl").open("a") as lines:
+        lines.write(json.dumps(event) + "\n")
+    assert chaosgate("run", file, "--replay", folder).exit_code == 0
+    ((experiment,), options) = asked[0]
+    assert (experiment.seed, experiment.stack.versions["etcd"]) == (9, "3.5.1")
+    assert options.recorded == {("kill", 1): ("etcd2",)}
+    assert options.replay == folder
+
+
+def test_what_is_asked_for_by_hand_wins_over_the_recording(recorded, file, asked):
+    asked_for = ("--seed", "0", "--version", "etcd=3.5.35", "--repeat", "2")
+    chaosgate("run", file, "--replay", recorded(), *asked_for)
+    experiments, _ = asked[0]
+    assert [(e.seed, e.stack.versions["etcd"]) for e in experiments] == [(0, "3.5.35")] * 2
+
+
+def test_only_the_cell_that_was_recorded_is_replayed(recorded, file, asked):
+    file.write_text(EXPERIMENT + "matrix: {seed: [9, 10]}\n")
+    chaosgate("run", file, "--replay", recorded(name="made[seed=9]"))
+    assert [e.name for e in asked[0][0]] == ["made[seed=9]"]
+
+
+def test_another_experiment_than_the_recorded_one_is_refused(recorded, file, asked):
+    file.write_text(EXPERIMENT.replace("name: made", "name: other"))
+    said = refused("run", file, "--replay", recorded())
+    assert "it is a run of made, not of other; give its own file" in said
+    assert asked == []
+
+
+def test_a_recording_without_a_seed_is_refused(recorded, file, asked):
+    folder = recorded()
+    (folder / "run.json").write_text("{}")
+    assert "run.json names no seed" in refused("run", file, "--replay", folder)
+    assert "give a run's folder" in refused("run", file, "--replay", file.parent)
+    assert asked == []
+
+
+def test_a_run_is_asked_for_with_its_options(file, asked, tmp_path):
+    chaosgate("run", file, "--runs", tmp_path / "there", "--seed", "5", "--repeat", "3")
+    experiments, options = asked[0]
+    assert [e.seed for e in experiments] == [5, 5, 5]
+    assert options.runs == tmp_path / "there"
+    assert options.recorded == {}
+
+
+@pytest.mark.parametrize("repeat", ["0", "-1", "x"])
+def test_a_run_is_repeated_once_at_least(file, asked, repeat):
+    assert "--repeat" in refused("run", file, "--repeat", repeat)
+    assert asked == []
+
+
+# ---------------------------------------------------------------- not root
+
+
+def test_an_ordinary_user_goes_on_in_a_namespace_or_is_told_what_would_do(monkeypatch, tmp_path):
+    became = []
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "execve", lambda *given: became.append(given))
+    unshare = tmp_path / "unshare"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    unshare.write_text("#!/bin/sh\necho 'unshare failed: Operation not permitted' >&2; exit 1\n")
+    unshare.chmod(0o755)
+    with pytest.raises(CapabilityError, match=r"Operation not permitted\): run as root, or enable"):
+        cli._become_root_somewhere("netns")
+    assert became == []
+    unshare.write_text("#!/bin/sh\nexit 0\n")
+    cli._become_root_somewhere("netns")
+    ((path, argv, environment),) = became
+    assert path == str(unshare)
+    assert argv[:4] == [str(unshare), "--user", "--map-root-user", "--net"]
+    assert argv[4:7] == [sys.executable, "-m", "chaos.cli"]
+    assert environment["CHAOSGATE_REAL_UID"] == str(os.getuid())
+
+
+def test_other_targets_and_root_stay_who_they_are(monkeypatch):
+    monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("became somebody else"))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    cli._become_root_somewhere("kubernetes")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    cli._become_root_somewhere("netns")
+
+
+# ---------------------------------------------------------------- check
+
+SOUND = [
+    {"client": 1, "op": "put", "key": "x", "value": "a", "call_ns": 1, "return_ns": 2, "outcome": "ok"},
+    {"client": 2, "op": "get", "key": "x", "value": "a", "call_ns": 3, "return_ns": 4, "outcome": "ok"},
+]
+STALE = [*SOUND, {**SOUND[1], "value": None, "call_ns": 5, "return_ns": 6}]
+
+
+def history(tmp_path, operations):
+    path = tmp_path / "history.jsonl"
+    path.write_text("".join(json.dumps(operation) + "\n" for operation in operations))
+    return path
+
+
+def test_a_sound_history_is_ok_and_a_stale_read_is_not(tmp_path):
+    done = chaosgate("check", "linearizable", history(tmp_path, SOUND))
+    assert (done.exit_code, done.output[:3]) == (0, "ok:")
+    done = chaosgate("check", "linearizable", history(tmp_path, STALE))
+    assert done.exit_code == 10
+    assert done.output.startswith("illegal: ")
+
+
+def test_a_search_without_time_is_unknown(tmp_path):
+    """Swaps that all overlap: in which order they formed a chain is a search, and there is none."""
+    swap = {"op": "cas", "key": "x", "swapped": True, "call_ns": 1, "return_ns": 99, "outcome": "ok"}
+    pairs = [(f"v{n % 7}", f"v{n * n % 5 + n % 3}") for n in range(60)]
+    swaps = [{**swap, "client": n, "expect": old, "value": new} for n, (old, new) in enumerate(pairs)]
+    put = {**SOUND[0], "value": "v0", "call_ns": -2, "return_ns": -1}
+    done = chaosgate("check", "linearizable", history(tmp_path, [put, *swaps]), "--budget", "1ms")
+    assert done.exit_code == 11, done.output
+    assert done.output.startswith("unknown: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{", "history.jsonl:1"), ('{"op": "put"}\n', "history.jsonl:1"), ('{"op": "fly"}\n', "history.jsonl:1")],
+)
+def test_a_wrong_history_is_refused_with_its_line(tmp_path, text, said):
+    (tmp_path / "history.jsonl").write_text(text)
+    assert said in refused("check", "linearizable", tmp_path / "history.jsonl")
+
+
+def test_a_budget_that_is_no_duration_is_refused(tmp_path):
+    assert "--budget: " in refused("check", "linearizable", history(tmp_path, SOUND), "--budget", "soon")
+
+
+# ---------------------------------------------------------------- runs, doctor
+
+
+def test_recordings_are_listed_with_their_decisions(recorded, tmp_path):
+    recorded(number=1)
+    chaosgate("judge", recorded(number=2, failed_share=0.5))
+    lines = chaosgate("runs", "list", "--runs", tmp_path / "runs").output.splitlines()
+    assert [line.split()[0][:8] for line in lines] == ["20260102", "20260101"]
+    assert "hold" in lines[0]
+    assert "not judged" in lines[1]
+    assert chaosgate("runs", "list", "--runs", tmp_path / "none").output == f"no recordings in {tmp_path / 'none'}\n"
+
+
+def test_pruning_shows_what_would_go_and_asks(recorded, tmp_path):
+    kept, gone, failed = recorded(number=3), recorded(number=2), recorded(number=1, failed_share=0.5)
+    for folder in (kept, gone, failed):
+        chaosgate("judge", folder)
+    prune = ("runs", "prune", "--runs", tmp_path / "runs", "--keep", "1")
+    done = chaosgate(*prune, input="n\n")
+    assert done.exit_code == 1
+    assert gone.name in done.output
+    assert failed.name not in done.output
+    assert gone.exists()
+    assert chaosgate(*prune, input="y\n").exit_code == 0
+    assert [folder.exists() for folder in (kept, gone, failed)] == [True, False, True]
+    assert chaosgate(*prune, "--yes").output == f"nothing to prune in {tmp_path / 'runs'}\n"
+    assert f"removed {failed}" in chaosgate(*prune, "--yes", "--failed").output
+    assert [folder.exists() for folder in (kept, failed)] == [True, False]
+
+
+def test_keeping_less_than_none_is_refused(tmp_path):
+    assert "--keep" in refused("runs", "prune", "--runs", tmp_path, "--keep", "-1")
+
+
+def test_the_doctor_s_exit_code_is_whether_the_lab_works(monkeypatch):
+    from chaos import doctor
+
+    for why_not, code in (("", 0), ("no such thing", 2)):
+        found = doctor.Finding(ability="ip", why_not=why_not, used_for="links", enable="apt-get", required=True)
+        monkeypatch.setattr(doctor, "examine", lambda found=found: (found,))
+        done = chaosgate("doctor")
+        assert done.exit_code == code
+        assert "ip" in done.output
+
+
+def test_a_bug_of_ours_is_shown_whole_and_is_the_harness_breaking_down(monkeypatch):
+    from chaos import doctor
+
+    monkeypatch.setattr(doctor, "examine", lambda: 1 / 0)
+    done = chaosgate("doctor")
+    assert done.exit_code == 12
+    assert "ZeroDivisionError" in done.stderr
+    assert "Traceback" in done.stderr
+
+
+# ---------------------------------------------------------------- terminal or not
+
+
+def command(*arguments: object, into: str = "") -> subprocess.CompletedProcess[str]:
+    """Run it as a process; the shell text `into` follows it in a pipe."""
+    argv = [sys.executable, "-m", "chaos.cli", *map(str, arguments)]
+    piped = ["bash", "-o", "pipefail", "-c", f'"$@" {into}', "bash", *argv] if into else argv
+    clean = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE")}
+    return subprocess.run(piped, cwd=ROOT, env=clean, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_log_is_wide_enough_for_a_path_and_a_sentence(recorded):
+    folder = recorded()
+    done = chaosgate("judge", folder)
+    assert re.search(r"the run counts: \d+ operations, no fault was planned", done.output)
+
+
+def test_no_colours_where_there_is_no_terminal(recorded, tmp_path):
+    done = command("judge", recorded(failed_share=0.5))
+    assert done.returncode == 10, done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    (tmp_path / "bad.yaml").write_text("chaosgate: 2\n")
+    assert "\x1b" not in command("plan", tmp_path / "bad.yaml").stderr
+
+
+def test_colours_on_a_terminal(recorded):
+    import pty
+
+    leader, follower = pty.openpty()
+    argv = [sys.executable, "-m", "chaos.cli", "judge", str(recorded())]
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    environment.pop("NO_COLOR", None)
+    process = subprocess.Popen(argv, cwd=ROOT, stdout=follower, stderr=follower, stdin=follower, env=environment)
+    os.close(follower)
+    said = b""
+    with os.fdopen(leader, "rb", buffering=0) as terminal:
+        try:
+            while chunk := terminal.read(65536):
+                said += chunk
+        except OSError:  # EIO: the other side is gone, a pty's end of file
+            pass
+    assert process.wait(timeout=60) == 0
+    assert b"\x1b[32m" in said
+
+
+def test_a_reader_that_goes_away_leaves_no_traceback():
+    done = command("schema", into="| head -n 1")
+    assert done.stdout == "{\n"
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr

@@ -1,0 +1,92 @@
+"""The doctor says what is there, what is not, and what would do; every line was tried."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from chaos import doctor
+from chaos.doctor import Finding, examine, report
+
+HERE = Finding(ability="namespaces", detail="all of them", required=True)
+OPTIONAL = Finding(ability="tc", why_not="not found", used_for="rates", enable="apt-get install iproute2")
+REQUIRED = Finding(
+    ability="ip", why_not="not found", used_for="links", enable="apt-get install iproute2", required=True
+)
+
+
+def reported(*findings):
+    lines: list[str] = []
+    return report(findings, lines.append), "\n".join(lines)
+
+
+def test_what_is_missing_comes_with_its_use_and_its_cure():
+    works, text = reported(HERE, OPTIONAL)
+    assert works
+    assert text.splitlines()[0].startswith("ok  namespaces")
+    assert "all of them" in text
+    assert "no  tc" in text
+    assert "for: rates" in text
+    assert "what would enable it: apt-get install iproute2" in text
+
+
+def test_one_missing_requirement_means_that_the_lab_does_not_work():
+    works, text = reported(HERE, REQUIRED)
+    assert not works
+    assert "NO  ip" in text
+
+
+def test_a_program_that_is_not_on_the_path_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "SBIN", "")
+    found = doctor._program("ip", "iproute2", "links", True)
+    assert found.why_not == "not found on PATH"
+    assert found.enable == "apt-get install iproute2"
+    (tmp_path / "ip").write_text("#!/bin/sh\n")
+    (tmp_path / "ip").chmod(0o755)
+    assert doctor._program("ip", "iproute2", "links", True).detail == str(tmp_path / "ip")
+
+
+def test_a_command_that_fails_says_why():
+    assert doctor._try(["true"]) == ""
+    assert doctor._try(["sh", "-c", "echo no such luck >&2; exit 3"]) == "no such luck"
+    assert doctor._try(["sh", "-c", "exit 3"]) == "exit 3"
+    assert "no-such-program" in doctor._try(["no-such-program"])
+
+
+def test_too_little_disk_is_said(monkeypatch):
+    monkeypatch.setattr(doctor, "REQUIRED_DISK_BYTES", 1 << 60)
+    assert "only" in doctor._disk().why_not
+    monkeypatch.setattr(doctor, "REQUIRED_DISK_BYTES", 0)
+    assert doctor._disk().ok
+
+
+def test_an_empty_cache_has_no_etcd(monkeypatch, tmp_path):
+    monkeypatch.setenv("CHAOSGATE_CACHE", str(tmp_path))
+    (found,) = doctor._etcd()
+    assert found.why_not == "no version in the cache"
+    assert "chaos.stacks.etcd.versions" in found.enable
+
+
+def test_priority_is_as_it_was_after_trying(monkeypatch):
+    before = os.sched_getscheduler(0)
+    doctor._real_time()
+    assert os.sched_getscheduler(0) == before
+
+    def refuse(*_):
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    assert doctor._real_time().why_not == "Operation not permitted"
+
+
+@pytest.mark.real
+def test_every_finding_of_this_machine_can_be_acted_upon():
+    findings = examine()
+    names = [finding.ability for finding in findings]
+    assert len(set(names)) == len(names)
+    assert {"root", "namespaces", "shaper netem", "program ip", "etcd", "free disk"} <= set(names)
+    for finding in findings:
+        assert finding.used_for, finding
+        assert finding.ok or finding.enable, finding

@@ -1,0 +1,144 @@
+"""The traffic of a run: what rate is offered, and what is said of it. The generator itself is tested in workloads/."""
+
+# ruff: noqa: ARG001, ARG002 -- stand-ins keep the signatures of the seams, whatever they make of them
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from chaos import traffic
+from chaos.errors import CapabilityError, HarnessError, WorkloadError
+from chaos.model import Load, StackSpec
+from chaos.recording import Recorder, Recording
+from chaos.targets.memory import MemoryTarget
+from chaos.traffic import Traffic, TrafficOfRun
+from tests.staged import NODES, ToldStack, experiment
+
+
+class Prepared:
+    """A generator that is ready."""
+
+    def __init__(self):
+        self.began, self.killed = [], 0
+
+    def go(self, epoch_ns):
+        self.began.append(epoch_ns)
+
+    def kill(self):
+        self.killed += 1
+
+
+class Workload:
+    """A workload that remembers which loads were prepared."""
+
+    def __init__(self):
+        self.loads, self.generator = [], Prepared()
+
+    def prepare(self, load, endpoints, folder, seed, run_id):
+        self.loads.append(load)
+        return self.generator
+
+
+@pytest.fixture
+def calibrations(monkeypatch):
+    """Each calibration finds 1000/s, or what is put here; say how many there were."""
+    found = [1000.0]
+    asked = []
+
+    def calibrate(workload, load, endpoints, folder, *, seed):
+        asked.append(load)
+        rate = found[min(len(asked), len(found)) - 1]
+        if isinstance(rate, Exception):
+            raise rate
+        return SimpleNamespace(rate_per_s=rate)
+
+    monkeypatch.setattr(traffic, "calibrate", calibrate)
+    return SimpleNamespace(found=found, asked=asked)
+
+
+def of_run(tmp_path, load, rates=None, stack=None):
+    recorder = Recorder(tmp_path / "run", free_bytes_min=0)
+    asked = experiment(load=load, **({"stack": stack} if stack else {}))
+    workload = Workload()
+    return TrafficOfRun(asked, ToldStack(), workload, recorder, {} if rates is None else rates), workload, recorder
+
+
+def test_a_rate_that_the_experiment_names_is_offered(tmp_path, calibrations):
+    source, workload, recorder = of_run(tmp_path, Load(workload="kv", rate_per_s=800))
+    assert source.prepare() == "offering 800/s as the experiment says"
+    assert workload.loads[0].rate_per_s == 800
+    assert calibrations.asked == []
+    recorder.close()
+    assert Recording.open(recorder.folder).run["load"]["rate_per_s"] == 800
+
+
+def test_a_share_of_what_a_calibration_finds_is_offered(tmp_path, calibrations):
+    source, workload, recorder = of_run(tmp_path, Load(workload="kv", calibrated_share=0.6))
+    said = source.prepare()
+    assert workload.loads[0].rate_per_s == 600
+    assert "600/s" in said
+    assert "60% of the 1,000/s" in said
+    recorder.close()
+
+
+def test_a_closed_loop_needs_no_rate(tmp_path, calibrations):
+    source, workload, recorder = of_run(tmp_path, Load(workload="kv", closed_loop=True, users=7))
+    assert "7 users" in source.prepare()
+    assert workload.loads[0].rate_per_s is None
+    assert calibrations.asked == []
+    recorder.close()
+
+
+def test_a_set_calibrates_equal_loads_once(tmp_path, calibrations):
+    rates = {}
+    for name in ("one", "two"):
+        source, _, recorder = of_run(tmp_path / name, Load(workload="kv", calibrated_share=0.6), rates)
+        source.prepare()
+        recorder.close()
+    assert len(calibrations.asked) == 1
+
+
+def test_another_version_is_calibrated_for_itself(tmp_path, calibrations):
+    rates = {}
+    for version in ("1.0", "2.0"):
+        stack = StackSpec(name="memory", versions={"memory": version})
+        load = Load(workload="kv", calibrated_share=0.6)
+        source, _, recorder = of_run(tmp_path / version, load, rates, stack)
+        source.prepare()
+        recorder.close()
+    assert len(calibrations.asked) == 2
+
+
+def test_a_calibration_that_always_fails_is_said(tmp_path, calibrations):
+    calibrations.found[:] = [WorkloadError("nothing answered")]
+    source, workload, recorder = of_run(tmp_path, Load(workload="kv", calibrated_share=0.6))
+    with pytest.raises(WorkloadError, match="nothing answered"):
+        source.prepare()
+    assert workload.loads == []
+    recorder.close()
+
+
+def test_traffic_begins_when_told_and_not_before_it_is_prepared(tmp_path):
+    source, workload, recorder = of_run(tmp_path, Load(workload="kv", rate_per_s=1))
+    with pytest.raises(HarnessError, match="start before"):
+        source.start(5)
+    source.prepare()
+    assert source.start(5) is workload.generator
+    assert workload.generator.began == [5]
+    recorder.close()
+
+
+def test_closing_ends_the_generator_and_is_content_to_find_none(tmp_path):
+    source, workload, recorder = of_run(tmp_path, Load(workload="kv", rate_per_s=1))
+    source.close()
+    source.prepare()
+    source.close()
+    assert workload.generator.killed == 1
+    recorder.close()
+
+
+def test_a_target_without_a_place_for_a_generator_is_refused():
+    with pytest.raises(CapabilityError, match="target memory: no client node"):
+        Traffic().source(experiment(), ToldStack(), MemoryTarget(NODES), SimpleNamespace())
