@@ -7,11 +7,11 @@ import threading
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from chaos.engine import Flags
 from chaos.errors import CapabilityError, UsageError
 from chaos.preflight import provide, refuse_what_cannot_run
 from chaos.session import Options, RunResult, judge_folder, listening, run_set
 from chaos.shelf import recordings
+from chaos.stage import Flags
 from chaos.streams import read_facts
 
 if TYPE_CHECKING:

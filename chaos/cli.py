@@ -175,11 +175,11 @@ def _console(stream: IO[str]) -> Console:
 
 
 def _run_all(experiments: Sequence[Experiment], options: Options) -> int:
-    from chaos.engine import Flags  # noqa: PLC0415
     from chaos.live import LiveProgress  # noqa: PLC0415
     from chaos.outlet import Outlet  # noqa: PLC0415
     from chaos.preflight import provide, refuse_what_cannot_run  # noqa: PLC0415
     from chaos.session import interrupt, listening, run_set  # noqa: PLC0415
+    from chaos.stage import Flags  # noqa: PLC0415
 
     flags = Flags()
     outlet = Outlet(sys.stdout, lambda why: interrupt(flags, why))

@@ -12,101 +12,46 @@ Signals only set a flag that wakes the clock; nothing is raised from a handler.
 
 from __future__ import annotations
 
-import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_any
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from chaos.agent.points import announce
 from chaos.clock import NS, ns
 from chaos.errors import ChaosgateError, DirtyError, HarnessError, RecordingError
+from chaos.firing import Firing
 from chaos.inforce import InForce, failed_evidence
 from chaos.limits import why_abort
 from chaos.lookers import Lookers
 from chaos.model import (
-    Aimed,
     Event,
     EventKind,
-    Evidence,
     LoadStatus,
-    Proof,
-    Selector,
-    StackAction,
     Status,
     to_json,
 )
 from chaos.occurrences import is_momentary
 from chaos.plan import TickKind
 from chaos.ports import Watches
+from chaos.stage import Flags, Progress, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
     from chaos.aiming import Aim
-    from chaos.model import Experiment, NamedGate, Node, Reading, Step, Verdict
+    from chaos.model import Experiment, NamedGate, Step, Verdict
     from chaos.plan import Tick, Timeline
-    from chaos.ports import Clock, Generator, Probe, Stack, Target
-    from chaos.recording import Recorder
+    from chaos.ports import Generator
 
 T = TypeVar("T")
 
 POLL_S = 0.05  # how often the deciding thread looks up
-FIND_TIMEOUT_S = 2.0
 INJECT_TIMEOUT_S = 20.0
 HEAL_TIMEOUT_S = 30.0
 DRAIN_TIMEOUT_S = 60.0
 SET_UP_TIMEOUT_S = 120.0
 LOAD_LEAD_S = 0.3  # from the word to go to the first operation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """What a watcher of the run sees, ten times a second at most. `at_s` counts from t = 0 and is negative before."""
-
-    experiment: str
-    phase: str
-    at_s: float | None = None
-    duration_s: float = 0.0
-    load: LoadStatus | None = None
-    in_force: tuple[str, ...] = ()
-    note: str = ""
-
-
-class LoadSource(Protocol):
-    """The traffic of one run, with workload, endpoints and folder bound by the session."""
-
-    def prepare(self) -> str:
-        """Find the rate (a calibration takes seconds); return a sentence about it."""
-        ...
-
-    def start(self, epoch_ns: int) -> Generator:
-        """Start the generator; operations are scheduled from `epoch_ns`."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """Everything with effects that a run acts upon."""
-
-    target: Target
-    stack: Stack
-    traffic: LoadSource
-    recorder: Recorder
-    clock: Clock
-    folder: Path
-    probes: Mapping[str, tuple[Probe, float]]  # name → (probe, seconds between two looks)
-    compare_replicas: Callable[[], Sequence[Reading]] | None = None  # the quiet comparison, after the drain
-
-
-@dataclass(slots=True)
-class Flags:
-    """Set from signal handlers and other threads, read by the deciding thread."""
-
-    interrupted: str = ""  # the signal's name
-    wakers: list[Callable[[], None]] = field(default_factory=list)
 
 
 class Engine:
@@ -130,11 +75,12 @@ class Engine:
         self._in_force: dict[tuple[str, int], InForce] = {}
         self._starting: dict[tuple[str, int], Future[InForce]] = {}
         self._late_heals: set[tuple[str, int]] = set()  # due while still being injected
-        self._aimed_at: dict[tuple[str, int], str] = {}  # subjects of what was asked of the target
-        self._closing = threading.Event()  # from now on nothing more is injected
         self._look_at_disk_ns = 0
         self._patience_ns = 0  # until when everything that was fired must have come to its end
         self._lookers = Lookers(stage)
+        self._firing = Firing(
+            stage=stage, steps=self.steps, aim=aim, lookers=self._lookers, workers=self._injectors, say=self._say
+        )
         self._generator: Generator | None = None
         self._t0_ns = 0
         self._phase = "set-up"
@@ -211,7 +157,9 @@ class Engine:
         said = self._wait_for(preparing, SET_UP_TIMEOUT_S, "the load was not calibrated", interruptible=True)
         self._say(EventKind.NOTE, said)
         self._generator = self.stage.traffic.start(self.stage.clock.now_ns() + ns(LOAD_LEAD_S))
-        self._t0_ns = self._generator.epoch_ns + ns(ramp_up_s(self.experiment) + self.experiment.warm_up_s)
+        self._t0_ns = self._firing.t0_ns = self._generator.epoch_ns + ns(
+            ramp_up_s(self.experiment) + self.experiment.warm_up_s
+        )
         self._enter_phase("warm-up")
 
     # ------------------------------------------------------------ deciding
@@ -304,7 +252,7 @@ class Engine:
     def _say_not_injected(self, key: tuple[str, int], why: str) -> None:
         """Say that there is nothing to confirm; nor to heal, if the target was asked and refused."""
         step, occurrence = key
-        now, subjects = self.stage.clock.now_ns(), self._aimed_at.get(key, "")
+        now, subjects = self.stage.clock.now_ns(), self._firing.aimed_at.get(key, "")
         proof = failed_evidence(now, f"not injected: {why}")
         self._say(EventKind.CONFIRM, proof.detail, step=step, occurrence=occurrence, data=to_json(proof))
         if subjects and not self._dirty:
@@ -328,7 +276,7 @@ class Engine:
         key = (tick.step, tick.occurrence)
         now = self.stage.clock.now_ns()
         if tick.kind is TickKind.INJECT:
-            self._starting[key] = self._injectors.submit(self._inject, tick)
+            self._starting[key] = self._injectors.submit(self._firing.inject, tick)
             self._patience_ns = max(self._patience_ns, now + ns(self._longest_s(tick)))
             return
         self._patience_ns = max(self._patience_ns, now + ns(tick.deadline_s))
@@ -343,80 +291,6 @@ class Engine:
             return INJECT_TIMEOUT_S + tick.deadline_s * len(self.stage.target.topology().nodes)
         return INJECT_TIMEOUT_S
 
-    def _inject(self, tick: Tick) -> InForce:
-        """Pick the victims and do it. Runs in an injector thread."""
-        step = self.steps[tick.step]
-        began_ns = self.stage.clock.now_ns()
-        candidates = self._candidates(step.on)
-        victims = self.aim.choose(step, tick.occurrence, candidates)
-        if not victims:
-            raise HarnessError(f"nobody is {step.on.role} now; nothing was injected")
-        aimed = tuple(step.fault.aim(victims, self.stage.target.topology()))
-        operations = [a for a in aimed if isinstance(a.action, StackAction)]
-        if operations and len(operations) < len(aimed):
-            raise HarnessError("a fault is either operations of the stack or changes to nodes; split it into two steps")
-        if self._closing.is_set():
-            raise HarnessError("the run ended before it could begin")
-        seen = {} if self._is_static(step.on) else self._lookers.look_again(step.on.role)
-        self._say_injected(tick, step, victims, candidates, aimed, began_ns, seen)
-        announce(f"inject.{tick.step}")
-        if operations:
-            running = self._injectors.submit(self._operate, operations, tick.deadline_s)
-            return InForce.operation(tick.step, tick.occurrence, running)
-        injection = self.stage.target.inject(aimed, deadline_s=tick.deadline_s)
-        return InForce.injection(tick.step, tick.occurrence, injection)
-
-    def _candidates(self, selector: Selector) -> Sequence[Node]:
-        if self._is_static(selector):
-            return self.stage.target.topology().with_role(selector.role)
-        return self.aim.find(self.stage.stack, selector, FIND_TIMEOUT_S)
-
-    def _is_static(self, selector: Selector) -> bool:
-        return bool(self.stage.target.topology().with_role(selector.role))
-
-    def _operate(self, operations: Sequence[Aimed], timeout_s: float) -> Evidence:
-        said = []
-        for aimed in operations:
-            assert isinstance(aimed.action, StackAction)
-            announce(f"operate.{aimed.action.operation}")
-            said.append(self.stage.stack.operate(aimed.action, aimed.subject, timeout_s))
-        now = self.stage.clock.now_ns()
-        return Evidence(
-            at_ns=now,
-            phase="confirm",
-            subject=operations[0].subject,
-            action="stack",
-            proof=Proof.CONFIRMED,
-            detail="; ".join(said),
-            effective_ns=now,
-        )
-
-    def _say_injected(
-        self,
-        tick: Tick,
-        step: Step,
-        victims: Sequence[Node],
-        candidates: Sequence[Node],
-        aimed: Sequence[Aimed],
-        began_ns: int,
-        seen: Mapping[str, float | None],
-    ) -> None:
-        names = [v.name for v in victims]
-        data = {
-            "role": step.on.role,
-            "role_seen": dict(seen),  # what each node said of the role just before, for the judge
-            "victims": names,
-            "candidates": [c.name for c in candidates],
-            "actions": [to_json(a.action) for a in aimed],
-            "subjects": [a.subject for a in aimed],
-            "planned_ns": self._t0_ns + ns(tick.at_s),
-            "chosen_ns": began_ns,
-            "for_s": step.for_s,
-        }
-        detail = f"{', '.join(dict.fromkeys(a.action.kind for a in aimed))} on {', '.join(names)}"
-        self._say(EventKind.INJECT, detail, step=tick.step, occurrence=tick.occurrence, data=data)
-        self._aimed_at[tick.step, tick.occurrence] = ", ".join(dict.fromkeys(a.subject for a in aimed))
-
     # ------------------------------------------------------------ healing
 
     def _heal(self, key: tuple[str, int]) -> None:
@@ -430,7 +304,7 @@ class Engine:
 
     def _heal_everything(self) -> None:
         """Heal what is in force now, and what is still being injected as soon as it is; wait for the proofs."""
-        self._closing.set()
+        self._firing.closing.set()
         for starting in self._starting.values():
             starting.cancel()
         self._late_heals.update(self._starting)

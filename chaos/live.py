@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from chaos.engine import Progress
+    from chaos.stage import Progress
 
 PLAIN_EVERY_S = 10.0
 BEFORE = ("set-up", "load", "warm-up")

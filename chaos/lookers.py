@@ -17,9 +17,9 @@ from chaos.ports import Reaches, RunsProcesses
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from chaos.engine import Stage
     from chaos.model import ProcessState
     from chaos.ports import Probe
+    from chaos.stage import Stage
 
 PROBE_TIMEOUT_S = 2.0
 QUICK_TIMEOUT_S = 0.5  # while a fault waits to be injected

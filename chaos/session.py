@@ -22,13 +22,14 @@ from chaos import __version__
 from chaos.agent.points import announce
 from chaos.aiming import Aim
 from chaos.clock import MonotonicClock
-from chaos.engine import Engine, Flags, Progress, Stage
+from chaos.engine import Engine
 from chaos.errors import ChaosgateError, DirtyError, RecordingError
 from chaos.model import Event, EventKind
 from chaos.plan import plan
 from chaos.ports import ComparesReplicas, HasProbes, LimitsCpu
 from chaos.recording import Recorder, Recording
 from chaos.stacks import STACKS
+from chaos.stage import Flags, Progress, Stage
 from chaos.streams import read_events
 from chaos.targets import TARGETS
 from chaos.traffic import Traffic
@@ -87,7 +88,7 @@ def run_one(
     trouble: ChaosgateError | None = None
     with Recorder(folder) as recorder:
         recorder.run(**facts_of(experiment, options, folder))
-        (folder / "experiment.yaml").write_text(experiment.text)
+        (folder / "experiment.yaml").write_text(experiment.text, encoding="utf-8")
         try:
             _carry_out(experiment, options, recorder, flags=flags, traffic=traffic, watch=watch)
         except ChaosgateError as error:
@@ -146,7 +147,7 @@ def judge_folder(folder: Path, gates_of: Experiment | None = None) -> Judgement:
     gates = (gates_of or recording.experiment).gates
     judgement = judge(recording, gates)
     write_verdict(folder, judgement)
-    (folder / "report.html").write_text(REPORTS["html"](recording, judgement))
+    (folder / "report.html").write_text(REPORTS["html"](recording, judgement), encoding="utf-8")
     return judgement
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from chaos.aiming import Aim
 from chaos.clock import NS
-from chaos.engine import Engine, Flags, Stage
+from chaos.engine import Engine
 from chaos.errors import ChaosgateError, UsageError
 from chaos.faults.kill import Kill
 from chaos.faults.partition import Partition
@@ -34,6 +34,7 @@ from chaos.model import (
 )
 from chaos.plan import plan
 from chaos.recording import Recorder, Recording
+from chaos.stage import Flags, Stage
 from chaos.targets.memory import HANG_S, MemoryTarget
 from chaos.testing import FakeClock
 from tests.leftovers import await_true
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from chaos.engine import Progress
     from chaos.model import Aimed, Event, StackAction
+    from chaos.stage import Progress
 
 NODES = (
     *(Node(name=f"n{i}", role="member", address=f"192.0.2.{i}") for i in (1, 2, 3)),

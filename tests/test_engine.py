@@ -187,7 +187,7 @@ def test_a_fault_that_raises_while_it_aims_is_named(tmp_path):
             raise ValueError("no room" if topology.nodes[0].address else "planned")
 
     run = staged(tmp_path, step(fault=Pause()))
-    run.engine.steps = {"cut": step(fault=Cramped())}
+    run.engine._firing.steps = {"cut": step(fault=Cramped())}
     assert run.end() == "complete"
     assert run.details(CONFIRM) == ["not injected: no room"]
     assert not run.told(INJECT)

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from chaos import live
-from chaos.engine import Progress
 from chaos.live import LiveProgress, load_text, panel, plain_line, remaining
 from chaos.model import LoadStatus
+from chaos.stage import Progress
 
 
 def progress(**fields):

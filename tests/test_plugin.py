@@ -22,12 +22,14 @@ from chaos.errors import DirtyError, HarnessError
 from chaos.session import RunResult, judge_folder
 from chaos.shelf import recordings
 from chaos.spec import is_ours
+from chaos.stacks.etcd.versions import cache
 from chaos.testing import RecordingBuilder
 from tests.e2e import short
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+CACHE = str(cache())  # of this user: pytester gives every test a home of its own
 EXPERIMENT = """\
 # a comment comes first
 chaosgate: 1
@@ -474,19 +476,38 @@ def workers(result: pytest.RunResult) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dist", [(), ("--dist", "worksteal"), ("--dist", "loadgroup")])
-def test_a_cell_stays_on_one_worker_and_other_tests_are_spread(project, dist):
+def test_a_cell_stays_on_one_worker(project, dist):
     project.experiment("  - acknowledged-writes\n" + FAILS + "\n  - no-unexpected-exit", more=MATRIX)
     for seed in (1, 2):
         project.recording(f"made[seed={seed}]")
-    project.pytester.makepyfile("import pytest\n@pytest.mark.parametrize('n', range(6))\ndef test_it(n): pass")
     ran = project.elsewhere("-n", "2", "-v", *dist)
-    ran.assert_outcomes(passed=14)
+    ran.assert_outcomes(passed=8)
     by_cell: dict[str | None, set[str]] = {}
     for nodeid, worker in workers(ran).items():
         by_cell.setdefault(plugin.cell_of(nodeid), set()).add(worker)
-    assert len(by_cell.pop("made.yaml[seed=1]")) == 1
-    assert len(by_cell.pop("made.yaml[seed=2]")) == 1
-    assert by_cell == {None: {"gw0", "gw1"}}
+    assert {cell: len(found) for cell, found in by_cell.items()} == {"made.yaml[seed=1]": 1, "made.yaml[seed=2]": 1}
+
+
+MEET = """
+    import pathlib, time
+
+    def test_first():
+        deadline = time.monotonic() + 60
+        while not pathlib.Path("second").exists():
+            assert time.monotonic() < deadline, "test_second waits for this one's worker"
+            time.sleep(0.05)
+
+    def test_second():
+        pathlib.Path("second").touch()
+"""
+
+
+@pytest.mark.slow
+def test_other_tests_are_spread_even_those_of_one_file(project):
+    project.experiment()
+    project.recording()
+    project.pytester.makepyfile(MEET)
+    project.elsewhere("-n", "3").assert_outcomes(passed=5)
 
 
 def test_without_experiments_xdist_schedules_as_it_always_does(project):
@@ -535,32 +556,38 @@ def outcomes_of(folder: Path) -> dict[str, int]:
     return dict(Counter(words[verdict["status"]] for verdict in verdicts))
 
 
+@pytest.fixture
+def real_project(project, monkeypatch):
+    monkeypatch.setenv("CHAOSGATE_CACHE", CACHE)
+    return project
+
+
 @pytest.mark.real
 @pytest.mark.slow
-def test_a_real_run_happens_once_and_its_recording_says_the_same_again(project):
-    (project.path / "short.yaml").write_text(short.text())
-    ran = project.pytester.runpytest_subprocess("--chaos-runs", "recordings")
+def test_a_real_run_happens_once_and_its_recording_says_the_same_again(real_project):
+    (real_project.path / "short.yaml").write_text(short.text())
+    ran = real_project.pytester.runpytest_subprocess("--chaos-runs", "recordings")
     outcomes = ran.parseoutcomes()
-    (folder,) = recordings(project.path / "recordings")
+    (folder,) = recordings(real_project.path / "recordings")
     assert sum(outcomes.values()) == 3
     assert outcomes == outcomes_of(folder)
     assert not {"failed", "error", "errors"} & set(outcomes), ran.stdout.str()
-    again = project.pytester.runpytest_subprocess("--chaos-rejudge", folder)
+    again = real_project.pytester.runpytest_subprocess("--chaos-rejudge", folder)
     assert again.parseoutcomes() == outcomes
-    assert recordings(project.path / "recordings") == [folder]
+    assert recordings(real_project.path / "recordings") == [folder]
 
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_ctrl_c_in_a_real_run_heals_and_judges_before_the_session_ends(project):
-    (project.path / "short.yaml").write_text(short.text(duration="60s"))
+def test_ctrl_c_in_a_real_run_heals_and_judges_before_the_session_ends(real_project):
+    (real_project.path / "short.yaml").write_text(short.text(duration="40s"))
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--chaos-runs", "recordings"]
-    output = (project.path / "output").open("w+")
-    session = subprocess.Popen(argv, cwd=project.path, stdout=output, stderr=subprocess.STDOUT)
+    output = (real_project.path / "output").open("w+")
+    session = subprocess.Popen(argv, cwd=real_project.path, stdout=output, stderr=subprocess.STDOUT)
     try:
         deadline = time.monotonic() + 120
-        while not any('"inject"' in path.read_text() for path in project.path.glob("recordings/*/events.jsonl")):
-            assert session.poll() is None, (project.path / "output").read_text()
+        while not any('"inject"' in path.read_text() for path in real_project.path.glob("recordings/*/events.jsonl")):
+            assert session.poll() is None, (real_project.path / "output").read_text()
             assert time.monotonic() < deadline, "nothing was injected"
             time.sleep(0.1)
         session.send_signal(signal.SIGINT)
@@ -569,7 +596,7 @@ def test_ctrl_c_in_a_real_run_heals_and_judges_before_the_session_ends(project):
         session.kill()
         session.wait()
         output.close()
-    (folder,) = recordings(project.path / "recordings")
+    (folder,) = recordings(real_project.path / "recordings")
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     assert [event["detail"] for event in events if event["kind"] == "run"] == ["begin", "interrupted"]
     assert any(event["kind"] == "heal" for event in events)

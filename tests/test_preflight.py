@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from chaos.engine import Flags  # noqa: F401  # the doors import both: they must go together
 from chaos.errors import CapabilityError, SpecError, UsageError
 from chaos.faults.freeze import FrozenNode
 from chaos.faults.replace import Replace
@@ -14,6 +13,7 @@ from chaos.model import Cut, Selector
 from chaos.preflight import actions, describe, provide, refuse_what_cannot_run, target_kind, timeline
 from chaos.session import Options
 from chaos.stacks import STACKS, StackKind
+from chaos.stage import Flags  # noqa: F401  # the doors import both: they must go together
 from chaos.targets import TARGETS, TargetKind
 from chaos.targets.memory import MemoryTarget
 from tests.staged import NODES, ToldStack, experiment, kill, step

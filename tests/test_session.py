@@ -16,13 +16,13 @@ import pytest
 import chaos.engine
 from chaos import session
 from chaos.clock import MonotonicClock, ns
-from chaos.engine import Flags
 from chaos.errors import DirtyError, StackError, TargetError
 from chaos.model import Decision, EventKind, StackSpec
 from chaos.recording import Recording
 from chaos.session import Options, RunResult, listening, new_folder, run_one, run_set, waking, with_options
 from chaos.spec import load_text
 from chaos.stacks import STACKS, StackKind
+from chaos.stage import Flags
 from chaos.targets import TARGETS, TargetKind
 from chaos.targets.memory import MemoryTarget, Told, by_kind
 from tests.staged import ToldStack, ToldTraffic, experiment

@@ -23,7 +23,7 @@ VENV = ROOT / ".venv"
 # program → Debian package that brings it
 RUN_PROGRAMS = {"ip": "iproute2", "nft": "nftables", "iptables": "iptables", "unshare": "util-linux"}
 TEST_PROGRAMS = {
-    "chromium": "chromium",
+    "chromium": "chromium fonts-dejavu-core",
     "qemu-system-x86_64": "qemu-system-x86",
     "busybox": "busybox-static",
     "zstd": "zstd",
@@ -76,7 +76,9 @@ def python_packages() -> None:
 def debian_packages(programs: dict[str, str]) -> None:
     """Install the packages of missing programs."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    missing = sorted({package for program, package in programs.items() if not shutil.which(program, path=path)})
+    missing = sorted(
+        {p for program, packages in programs.items() if not shutil.which(program, path=path) for p in packages.split()}
+    )
     if not missing:
         return
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]

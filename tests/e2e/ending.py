@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from chaos.model import Event
     from gates.judge import Judgement
+    from tests.leftovers import Snapshot
 
 BEGUN_S = 60.0  # until a phase is reached, on a machine that others use too
 ENDED_S = 60.0
@@ -97,12 +98,8 @@ class Ending:
         )
 
     def pid_of(self, module: str) -> int:
-        """Return the pid of the process of this run that executes a module; of its forks, the parent's."""
-        running = re.compile(rf"(\d+) \S+( -[SP])* -m {re.escape(module)}( \d+)?")
-        found = [running.fullmatch(name) for name in snapshot().since(self.before)["processes"]]
-        pids = {int(match[1]) for match in found if match}
-        (root,) = [pid for pid in pids if _parent(pid) not in pids]
-        return root
+        """Return the pid of the process of this run that executes a module."""
+        return pid_of(module, self.before)
 
     # ------------------------------------------------------------ afterwards
 
@@ -159,6 +156,15 @@ class Ending:
         assert code in NO_YES, judgement.sentence
         assert not Recording.open(self.recording).complete
         assert "no end" in " | ".join(judgement.verdicts[0].numbers["problems"])
+
+
+def pid_of(module: str, before: Snapshot) -> int:
+    """Return the pid of the one new process that executes a module; of its forks, the parent's."""
+    running = re.compile(rf"(\d+) \S+( -[SP])* -m {re.escape(module)}( \d+)?")
+    found = [running.fullmatch(name) for name in snapshot().since(before).get("processes", ())]
+    pids = {int(match[1]) for match in found if match}
+    (root,) = [pid for pid in pids if _parent(pid) not in pids]
+    return root
 
 
 def _parent(pid: int) -> int:

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from chaos.engine import Flags
 from chaos.preflight import refuse_what_cannot_run
 from chaos.session import Options, RunResult, listening, run_set
 from chaos.spec import load_text
+from chaos.stage import Flags
 
 ROOT = Path(__file__).resolve().parents[2]
 

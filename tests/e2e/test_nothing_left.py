@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chaos.model import EventKind
+from chaos.model import Aimed, EventKind, Impairment, Proof, Shape
+from chaos.targets.netns.lab import NodeSpec
+from chaos.targets.netns.target import open_netns
 from tests.e2e import short
-from tests.e2e.ending import Ending
-from tests.leftovers import snapshot
+from tests.e2e.ending import Ending, pid_of
+from tests.leftovers import assert_nothing_left, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -227,3 +229,19 @@ def test_a_shaper_killed_in_mid_fault_is_told_and_healed(begin, step):
     run.await_confirmed(step)
     os.kill(run.pid_of("chaos.agent.shaper.daemon"), signal.SIGKILL)
     run.assert_ended_in_order(run.wait(), step)
+
+
+def test_a_shaper_killed_in_the_last_moment_is_told(tmp_path):
+    """Between the last look of the watch and the undo: the undo looks once more."""
+    before = snapshot()
+    nodes = [NodeSpec(name=name, role="member") for name in ("n1", "n2")]
+    with open_netns(nodes, base=tmp_path / "labs", evidence=tmp_path / "evidence") as target:
+        aimed = Aimed(subject="n1", action=Shape(impairment=Impairment(delay_s=0.05)))
+        injection = target.inject([aimed], deadline_s=60)
+        while injection.events.get(timeout=30).proof is not Proof.CONFIRMED:
+            pass
+        os.kill(pid_of("chaos.agent.shaper.daemon", before), signal.SIGKILL)
+        injection.heal().exception(60)
+        told = [injection.events.get_nowait() for _ in range(injection.events.qsize())]
+    assert any(one.phase == "watch" and one.proof is Proof.MISMATCH for one in told), told
+    assert_nothing_left(before)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 import stat
 from pathlib import Path
 
 import pytest
 
 from chaos.errors import TargetError
-from chaos.model import Cut, Shape, Signal, Status, to_json
-from chaos.recording import Recorder, Recording
+from chaos.model import Status
 from chaos.stacks.etcd.stack import EtcdStack
 from chaos.stacks.etcd.versions import DEFAULT_VERSION, provide
 from chaos.targets.netns.target import NetnsTarget
