@@ -1,6 +1,6 @@
 """Run every benchmark, one after the other, and print what benchmarks/README.md holds. On a quiet machine: 15 minutes.
 
-    python benchmarks/run.py [NAME …]     shaper  checker  generator  overhead
+python benchmarks/run.py [NAME …]     shaper  checker  generator  overhead
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def _root() -> Finding:
         ability="root",
         detail=f"uid {os.geteuid()}",
         why_not="" if root else f"uid {os.geteuid()}",
-        used_for="power, cgroup limits, the tcx shaper; without root: kill, partition, pause and slow rates in a user namespace",
+        used_for="the tcx shaper, cpu limits, cgroup freeze; without root a user namespace has the rest, at low rates",
         enable="sudo chaosgate …",
     )
 

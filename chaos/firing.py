@@ -14,6 +14,7 @@ from chaos.clock import ns
 from chaos.errors import HarnessError
 from chaos.inforce import InForce
 from chaos.model import Aimed, EventKind, Evidence, Proof, Selector, StackAction, to_json
+from chaos.ports import Backends
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,6 +91,12 @@ class Firing:
     def _is_static(self, selector: Selector) -> bool:
         return bool(self.stage.target.topology().with_role(selector.role))
 
+    def _backend(self, aimed: Aimed) -> str:
+        target = self.stage.target
+        if isinstance(aimed.action, StackAction) or not isinstance(target, Backends):
+            return ""
+        return target.backend(aimed.action)
+
     def _operate(self, operations: Sequence[Aimed], timeout_s: float) -> Evidence:
         said = []
         for aimed in operations:
@@ -124,6 +131,7 @@ class Firing:
             "victims": names,
             "candidates": [c.name for c in candidates],
             "actions": [to_json(a.action) for a in aimed],
+            "backends": [self._backend(a) for a in aimed],
             "subjects": [a.subject for a in aimed],
             "planned_ns": self.t0_ns + ns(tick.at_s),
             "chosen_ns": began_ns,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def cache() -> Path:
-    """Return the folder for what is fetched or built once: $CHAOSGATE_CACHE, $XDG_CACHE_HOME/chaosgate or ~/.cache/…."""
+    """Return the folder of what is fetched or built once: $CHAOSGATE_CACHE, $XDG_CACHE_HOME/chaosgate, ~/.cache/…."""
     if own := os.environ.get("CHAOSGATE_CACHE"):
         return Path(own)
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")

@@ -88,7 +88,7 @@ def needed(action: NodeAction) -> Need:
 
 
 def shortest_s(action: NodeAction) -> float:
-    """Return how long `action` must last at least. A kill: its end is seen at once, and stays seen when it runs again."""
+    """Return how long `action` must last at least. A kill's end is seen at once, and stays seen when it runs again."""
     return KILL_S if isinstance(action, Signal) and action.signal == "KILL" else needed(action).seconds
 
 

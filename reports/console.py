@@ -24,7 +24,9 @@ STYLES = {Status.PASS: "green", Status.INCONCLUSIVE: "yellow", Status.FAIL: "bol
 DECISIONS = {Decision.PROMOTE: "bold green", Decision.CANNOT_TELL: "bold yellow", Decision.HOLD: "bold red"}
 
 
-def result_line(name: str, judgement: Judgement | None, error: ChaosgateError | None, folder: Path | None) -> RenderableType:
+def result_line(
+    name: str, judgement: Judgement | None, error: ChaosgateError | None, folder: Path | None
+) -> RenderableType:
     """Return what is said when a run has ended: its decision, why, and where its report is."""
     lines: list[Text] = []
     if judgement is not None:
@@ -61,7 +63,8 @@ def set_table(judged: SetJudgement) -> Table:
             table.add_row(name, verdict.gate, Text(verdict.status.name, style=STYLES[verdict.status]), verdict.summary)
         table.add_section()
     for name in judged.missing:
-        table.add_row(name, "", Text("NOT RUN", style="yellow"), "a set with an experiment that was not run is not promoted")
+        not_run = Text("NOT RUN", style="yellow")
+        table.add_row(name, "", not_run, "a set with an experiment that was not run is not promoted")
     return table
 
 

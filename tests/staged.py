@@ -7,8 +7,6 @@
 The clock goes on only when all that was begun has ended, or hangs because it was told to: so runs repeat exactly.
 """
 
-# ruff: noqa: ARG002 -- stand-ins keep the signatures of the seams, whatever they make of them
-
 from __future__ import annotations
 
 import threading

@@ -1,7 +1,5 @@
 """The conformance suites say yes to what ships, and no, with a reason, to each way of being wrong."""
 
-# ruff: noqa: ARG002, ARG005 -- stand-ins keep the signatures of the seams, whatever they make of them
-
 from __future__ import annotations
 
 import itertools

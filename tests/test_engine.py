@@ -1,7 +1,5 @@
 """What the engine does, and in which order, on a target in memory and a clock that goes in lockstep."""
 
-# ruff: noqa: ARG002 -- stand-ins keep the signatures of the seams, whatever they make of them
-
 from __future__ import annotations
 
 import threading

@@ -1,7 +1,5 @@
 """Who looks while a run goes on: what they see is recorded, and what they can't see is too."""
 
-# ruff: noqa: ARG002 -- stand-ins keep the signatures of the seams, whatever they make of them
-
 from __future__ import annotations
 
 from contextlib import contextmanager

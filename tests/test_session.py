@@ -1,7 +1,5 @@
 """From files to one decision, on a target in memory: each run recorded and judged, whatever went wrong."""
 
-# ruff: noqa: ARG001, ARG002, ARG005 -- stand-ins keep the signatures of the seams, whatever they make of them
-
 from __future__ import annotations
 
 import os

@@ -1,7 +1,5 @@
 """The traffic of a run: what rate is offered, and what is said of it. The generator itself is tested in workloads/."""
 
-# ruff: noqa: ARG001, ARG002 -- stand-ins keep the signatures of the seams, whatever they make of them
-
 from __future__ import annotations
 
 from types import SimpleNamespace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +14,9 @@ from chaos.stacks.etcd.stack import EtcdStack
 from chaos.stacks.etcd.versions import DEFAULT_VERSION, provide
 from chaos.targets.netns.target import NetnsTarget
 from tests.e2e import short
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -73,7 +76,7 @@ def wrapped(tmp_path):
 
 def test_members_that_never_serve_again_fail_recovery(tmp_path, wrapped):
     deaf = "--listen-client-urls=http://127.0.0.1:2379 --listen-peer-urls=http://127.0.0.1:2380"
-    once = f'if [ -e started ]; then set -- "$@" {deaf}; fi; touch started; exec {{real}} "$@"'  # in the node's own folder
+    once = f'if [ -e started ]; then set -- "$@" {deaf}; fi; touch started; exec {{real}} "$@"'
     steps = "steps:\n  - {name: kill, at: 6s, for: 1s, on: {role: member, count: 2}, fault: kill}"
     gates = "  - recovery: {limit: 3s, bucket: 500ms}"
     yaml = short.text(steps=steps, gates=gates, duration="15s")

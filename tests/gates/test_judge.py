@@ -29,13 +29,13 @@ class Says:
     certain: bool = False
     during: Span = Span.RUN
 
-    def judge(self, recording: Recording) -> Verdict:  # noqa: ARG002  # the seam's signature
+    def judge(self, recording: Recording) -> Verdict:  # the seam's signature
         return Verdict(status=self.status, summary=f"said {self.status.name}", certain=self.certain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raises:
-    def judge(self, recording: Recording) -> Verdict:  # noqa: ARG002  # the seam's signature
+    def judge(self, recording: Recording) -> Verdict:  # the seam's signature
         raise KeyError("nope")
 
 
@@ -456,7 +456,7 @@ def test_a_stranger_s_gate_that_does_not_fit_is_refused(entry, said):
 class Thawed:
     limit: float = 1.0
 
-    def judge(self, recording: Recording) -> Verdict:  # noqa: ARG002  # the seam's signature
+    def judge(self, recording: Recording) -> Verdict:  # the seam's signature
         return Verdict(status=Status.INCONCLUSIVE, summary="?")
 
 

@@ -240,9 +240,8 @@ def certificates(tmp_path_factory):
 
 @pytest.mark.real
 def test_tls_and_a_password_reach_a_real_member(tmp_path, certificates):
-    from conftest import free_ports
-
     from chaos.stacks.etcd.versions import DEFAULT_VERSION, provide
+    from conftest import free_ports
 
     port, peer = free_ports(2)
     key, cert = certificates / "key.pem", certificates / "cert.pem"

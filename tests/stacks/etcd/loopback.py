@@ -89,10 +89,10 @@ class Loopback:
         return [self._state(key) for key in self._running]
 
     @contextlib.contextmanager
-    def entered(self, node: str = "") -> Iterator[None]:  # noqa: ARG002 — one network for all
+    def entered(self, node: str = "") -> Iterator[None]:
         yield
 
-    def spawn(self, node: str, argv: Sequence[str], **popen: Any) -> subprocess.Popen[bytes]:  # noqa: ARG002
+    def spawn(self, node: str, argv: Sequence[str], **popen: Any) -> subprocess.Popen[bytes]:
         return subprocess.Popen([*_DIES_WITH_US, *argv], **popen)
 
     # ------------------------------------------------------------ for tests
