@@ -139,7 +139,7 @@ def _step(
         what=described(actions),
         role=str(fired[0].data.get("role", "")),
         asked_length=seconds(float(for_s)) if for_s else "",
-        backend=_backend(recording, actions),
+        backend=_backend(fired[0]),
         rows=[_occurrence(recording, inject, told[name, inject.occurrence]) for inject in fired],
     )
 
@@ -215,24 +215,11 @@ def _details(events: Iterable[Event]) -> str:
     return "; ".join(dict.fromkeys(event.detail or str(event.data.get("detail", "")) for event in events))
 
 
-def _backend(recording: Recording, actions: Sequence[Mapping[str, Any]]) -> str:
-    """Name what carried the actions out, as far as the target told it; a cut is nft's unless the shaper is a tap."""
-    target = _dict(recording.run.get("target"))
-    shaper = _dict(target.get("shaper")).get("backend")
-    known = {
-        "shape": shaper,
-        "cut": "nft" if shaper and shaper != "tap" else shaper,
-        "freeze": target.get("freezer"),
-        "signal": "kill(2)",
-        "power": target.get("power") and "end of the node's init",
-        "stack": "the stack's own operation",
-    }
-    names = (known.get(str(action.get("kind"))) for action in actions)
-    return ", ".join(dict.fromkeys(str(name) for name in names if name)) or "not told"
-
-
-def _dict(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _backend(inject: Event) -> str:
+    """Name what carried the actions out, as the target said it when they were injected."""
+    if _operation(inject):
+        return "the stack's own operation"
+    return ", ".join(dict.fromkeys(name for name in inject.data.get("backends", ()) if name)) or "not told"
 
 
 # ---------------------------------------------------------------- measurements

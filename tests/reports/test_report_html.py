@@ -315,11 +315,13 @@ def test_victims_that_are_each_others_peers_are_described_once():
     assert said == "loss 5 % on what it receives (with its peers)"
 
 
-@pytest.mark.parametrize(("shaper", "named"), [("tap", "tap"), ("netem", "nft"), (None, "not told")])
-def test_a_cut_names_the_backend_that_made_it(shaper, named):
+@pytest.mark.parametrize(("backends", "named"), [(["tap"], "tap"), (["nft", "nft"], "nft"), ([], "not told")])
+def test_a_fault_names_the_backend_that_made_it(backends, named):
     recording, _ = violated()
-    run = {"target": {"shaper": {"backend": shaper}}}
-    assert steps(replace(recording, run=run))[0].backend == named
+    told = [
+        replace(e, data={**e.data, "backends": backends}) if e.kind is EventKind.INJECT else e for e in recording.events
+    ]
+    assert steps(replace(recording, events=tuple(told)))[0].backend == named
 
 
 # ---------------------------------------------------------------- size, files, sets
