@@ -341,7 +341,7 @@ class Recording:
             return self._experiment
         path = self._place / "experiment.yaml"
         if self.folder is None or not path.exists():
-            raise RecordingError(f"{path}: the recording has no experiment; judge it with --experiment FILE")
+            raise RecordingError(f"{path}: the recording has no experiment; judge it with --gates FILE")
         from chaos.spec import load_text  # noqa: PLC0415  # reading YAML costs, and most readers don't ask
 
         return load_text(path.read_text(encoding="utf-8"), str(path))
@@ -357,7 +357,8 @@ class Recording:
         if self._complete is not None:
             return () if self._complete else ("the recording was cut short",)
         cut = tuple(f"generator {name} was cut short" for name in self.cut_short)
-        return _why_ended(self.events) + self.notes + self.parts.notes + cut
+        standing = ("the harness died before its target was gone",) if self.run.get("torn_down") is False else ()
+        return _why_ended(self.events) + standing + self.notes + self.parts.notes + cut
 
     @cached_property
     def cut_short(self) -> Mapping[str, int]:

@@ -94,6 +94,8 @@ def run_one(
         except ChaosgateError as error:
             trouble = error
             _record_trouble(recorder, error)
+        with suppress(RecordingError):  # a full disk has been told of
+            recorder.run(torn_down=True)
     with suppress(OSError):  # whoever watched may be gone (a closed pipe); the verdict is written anyway
         watch(Progress(experiment=experiment.name, phase="judging"))
     announce("recording.judge")
@@ -192,6 +194,7 @@ def facts_of(experiment: Experiment, options: Options, folder: Path) -> dict[str
         "git_sha": git_sha(),
         "started_utc": datetime.now(tz=UTC).isoformat(timespec="milliseconds"),
         "started_ns": time.monotonic_ns(),
+        "torn_down": False,  # until the target is gone
         "replay_of": options.replay.name if options.replay else "",
     }
 

@@ -63,7 +63,7 @@ def python_packages() -> None:
         return
     say("Python packages into .venv (a minute or two the first time)")
     try:
-        venv.create(VENV, with_pip=True, clear=True)
+        venv.create(VENV, with_pip=True)
     except subprocess.CalledProcessError as error:
         raise fail(
             ".venv could not be made", str(error), "install Python's venv module (Debian: python3-venv)"

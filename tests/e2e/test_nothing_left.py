@@ -82,7 +82,7 @@ POINTS = {  # every effect that such a run announces, and the step that it takes
     "recording.judge": "",
 }
 BEFORE_THE_RECORDING = {"recording.begin"}
-AFTER_THE_END = {"agent.bye", "lab.close", "lab.sweep", "recording.judge"}  # the run is complete by then
+AFTER_THE_END = {"recording.judge"}  # the run is complete by then
 AGENTS = ("signal.apply", "freeze.apply", "shape.apply", "cut.apply", "power.link", "power.off")
 
 
