@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 from chaos.errors import CapabilityError, UsageError
 from chaos.preflight import provide, refuse_what_cannot_run
+from chaos.recording import Recording
 from chaos.session import Options, RunResult, judge_folder, listening, run_set
 from chaos.shelf import recordings
+from chaos.spec import cells
 from chaos.stage import Flags
 from chaos.streams import read_facts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from chaos.model import Experiment
@@ -49,5 +52,23 @@ def rejudge_newest(experiment: Experiment, runs: Path) -> RunResult:
     for folder in [runs] if (runs / "run.json").exists() else recordings(runs):
         facts, _ = read_facts(folder / "run.json")
         if facts.get("experiment") == experiment.name:
+            _refuse_another(folder, experiment, facts.get("versions_asked", {}))
             return RunResult(experiment=experiment, folder=folder, judgement=judge_folder(folder, experiment))
     raise UsageError(f"{runs}: no recording of {experiment.name}; run it first, without --chaos-rejudge")
+
+
+def _refuse_another(folder: Path, experiment: Experiment, versions: Mapping[str, str]) -> None:
+    """Raise UsageError if the file says something else today than when it was run, gates aside."""
+    if dict(versions) != dict(experiment.stack.versions):
+        raise UsageError(
+            f"{folder}: was recorded with {dict(versions) or 'the default versions'}, and {experiment.path} asks for "
+            f"{dict(experiment.stack.versions) or 'the default versions'}; run it again, without --chaos-rejudge"
+        )
+    recorded = Recording.open(folder).experiment
+    cell = next((one for one in cells(recorded) if one.name == experiment.name), recorded)
+    for part in ("stack", "load", "steps", "duration_s", "warm_up_s"):
+        if getattr(cell, part) != getattr(experiment, part):
+            raise UsageError(
+                f"{folder}: was recorded with another `{part.removesuffix('_s')}` than {experiment.path} has now; "
+                "run it again, without --chaos-rejudge"
+            )

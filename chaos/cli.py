@@ -140,7 +140,8 @@ def _load(paths: Sequence[Path], versions: Mapping[str, str], seed: int | None) 
     "--replay",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="RUN",
-    help="Repeat a recorded run with its seed and its recorded victims.",
+    help="Repeat a recorded run with its seed and its recorded victims. A victim that was found by role (the leader) "
+    "may not hold it this time: then the run can't tell, and says so.",
 )
 def run(
     files: tuple[Path, ...],
@@ -206,7 +207,7 @@ def _conclude(
     from reports.html import render_set  # noqa: PLC0415
 
     names = [experiment.name for experiment in experiments]
-    judged = judge_set([r.judgement for r in results if r.judgement], names, repeat=min(map(names.count, names)))
+    judged = judge_set([r.judgement for r in results if r.judgement], names)
     page = options.runs / "index.html"
     folders = [result.folder for result in results if result.folder]
     if folders:

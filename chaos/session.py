@@ -7,6 +7,7 @@ files ─▶ check all (nothing touched) ─▶ run ─▶ judge ─▶ report  
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 import signal
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from chaos.model import Experiment, Reading
     from chaos.ports import Probe, Stack, Target
 
+UNSAFE = re.compile(r"[^A-Za-z0-9._=,\[\]-]+")  # a version in a cell's name may be a path
 MANY_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -175,7 +177,7 @@ def comparison(stack: Stack) -> Callable[[], Sequence[Reading]] | None:
 def new_folder(runs: Path, name: str) -> Path:
     """Make the folder of a new run: `<utc>-<experiment>-<id>`."""
     stamp = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%SZ")
-    folder = runs / f"{stamp}-{name}-{secrets.token_hex(3)}"
+    folder = runs / f"{stamp}-{UNSAFE.sub('_', name)}-{secrets.token_hex(3)}"
     for part in ("samples", "logs", "evidence"):
         (folder / part).mkdir(parents=True)
     return folder

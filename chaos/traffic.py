@@ -57,8 +57,7 @@ class TrafficOfRun:
     def prepare(self) -> str:
         """Find the rate if a calibration was asked for, and start the generator's processes."""
         load, said = self._offered()
-        settings = {name: "…" if name == "password" else value for name, value in load.settings.items()}
-        self._recorder.run(load=to_json(replace(load, settings=settings)), load_said=said)
+        self._recorder.run(load=to_json(load), load_said=said)
         self._prepared = self._workload.prepare(
             load, self._stack.endpoints(), self._recorder.folder, self._experiment.seed, self._recorder.folder.name
         )

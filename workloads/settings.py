@@ -59,7 +59,7 @@ class KvSettings:
     pause_s: float = 0.05  # of a user that could not reach its member
     tls: Tls | None = None
     user: str = ""
-    password: str = ""
+    password_env: str = ""  # name of the environment variable that holds it: a password enters no file of ours
     sabotage: str = ""  # a test aid: see workloads/sabotage.py
 
     def __post_init__(self) -> None:

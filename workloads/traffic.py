@@ -8,6 +8,7 @@ Imported after gevent has patched the interpreter (workloads/child.py does it), 
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -106,7 +107,9 @@ class Traffic:
     def _dial(self, member: str) -> Transport:
         address, settings = self.assignment.endpoints[member], self.settings
         unary = Unary(address, timeout_s=self.assignment.load.timeout_s, tls=settings.tls)
-        return LoggedIn(unary, settings.user, settings.password, self._tokens) if settings.user else unary
+        if not settings.user:
+            return unary
+        return LoggedIn(unary, settings.user, os.environ.get(settings.password_env, ""), self._tokens)
 
     def _record(self, rows: Sequence[Row]) -> None:
         for row in rows:
