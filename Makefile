@@ -22,7 +22,10 @@ gate-all: setup  ## the same with every etcd experiment
 	@$(PY) -m chaos.cli run experiments/etcd/*.yaml; code=$$?; echo "exit code of the gate: $$code"; exit $$code
 
 test: setup-test  ## every test, those on real namespaces and real etcd included
-	@$(PY) -m pytest tests -q
+	@failed=0; \
+	$(PY) -m pytest tests -q -n 3 -m "not alone" || failed=1; \
+	$(PY) -m pytest tests -q -m alone || failed=1; \
+	exit $$failed
 
 check: setup-test  ## lint, types and the fast tests, for while you work
 	@$(PY) -m ruff check .

@@ -70,6 +70,7 @@ class Flow:
     copies: int = 0
     corrupt: int = 0
     late: int = 0
+    refused: int = 0  # of `sent`, by the sender's own kernel: they never left
     delays_ms: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # sorted
     train_bit_s: tuple[float, ...] = ()
 
@@ -84,6 +85,7 @@ class Flow:
             copies=int(data["copies"]),
             corrupt=int(data["corrupt"]),
             late=int(data["late"]),
+            refused=int(data["refused"]),
             delays_ms=np.sort(np.asarray(data["delays_ns"], dtype=np.float64) / 1e6),
             train_bit_s=tuple(data.get("train_bit_s", ())),
         )
@@ -102,7 +104,7 @@ def judge(action: NodeAction, bare: Flow, got: Flow) -> tuple[Measurement, ...]:
     if isinstance(action, Shape):
         return judge_shaped((action.impairment,), bare, got)
     if isinstance(action, Cut | Power):
-        return (judge_cut(got),)
+        return (judge_cut(got, dark=isinstance(action, Power)),)
     if isinstance(action, Signal | Freeze):
         return judge_spared(bare, got, 0.0)
     raise TypeError(f"no measure for {action!r}")
@@ -249,8 +251,8 @@ def judge_rate(got: Flow, asked_bit_s: float) -> Measurement:
     )
 
 
-def judge_cut(got: Flow) -> Measurement:
-    """Nothing may pass."""
+def judge_cut(got: Flow, *, dark: bool = False) -> Measurement:
+    """Nothing may pass. `dark`: an end has no power, so that a link that is down may refuse packets to begin with."""
     lost = got.sent - got.received
     result = Measurement(
         name=f"cut {got.path}", unit="%", asked=100.0, got=100 * lost / got.sent if got.sent else None, n=got.sent
@@ -259,6 +261,8 @@ def judge_cut(got: Flow) -> Measurement:
         return replace(result, proof=Proof.MISMATCH, why=f"{got.received} of {got.sent} packets passed")
     if got.sent < CUT_PACKETS:
         return replace(result, why=f"{got.sent} packets are too few; it takes {CUT_PACKETS}")
+    if got.refused and not dark:
+        return replace(result, why=f"{got.refused} of {got.sent} packets never left: the sender's kernel refused them")
     return replace(result, proof=Proof.CONFIRMED)
 
 
@@ -314,6 +318,7 @@ def together(flows: Sequence[Flow]) -> Flow:
         copies=sum(one.copies for one in flows),
         corrupt=sum(one.corrupt for one in flows),
         late=sum(one.late for one in flows),
+        refused=sum(one.refused for one in flows),
         delays_ms=np.sort(np.concatenate([one.delays_ms for one in flows])),
         train_bit_s=tuple(sorted(rate for one in flows for rate in one.train_bit_s)),
     )
@@ -358,6 +363,14 @@ def proof(measurements: Sequence[Measurement]) -> Proof:
     if Proof.INCONCLUSIVE in proofs or not any(one.path == "hurt" for one in measurements):
         return Proof.INCONCLUSIVE
     return Proof.CONFIRMED
+
+
+def doubted(measurements: Sequence[Measurement], why: str) -> tuple[Measurement, ...]:
+    """Take every mismatch for doubt: what disturbed the measuring, as `why` says, may have made it."""
+    return tuple(
+        replace(one, proof=Proof.INCONCLUSIVE, why=f"{why}; {one.why}") if one.proof is Proof.MISMATCH else one
+        for one in measurements
+    )
 
 
 def undoubted(measurements: Sequence[Measurement]) -> tuple[Measurement, ...]:

@@ -74,11 +74,12 @@ class Firing:
             raise HarnessError("a fault is either operations of the stack or changes to nodes; split it into two steps")
         if self.closing.is_set():
             raise HarnessError("the run ended before it could begin")
-        seen = {} if self._is_static(step.on) else self.lookers.look_again(step.on.role)
+        found = not self._is_static(step.on)
+        seen = self.lookers.look_again(step.on.role) if found else {}
         self._say_injected(tick, step, victims, candidates, aimed, began_ns, seen)
         announce(f"inject.{tick.step}")
         if operations:
-            running = self.workers.submit(self._operate, operations, tick.deadline_s)
+            running = self.workers.submit(self._operate, tick, operations)
             return InForce.operation(tick.step, tick.occurrence, running)
         injection = self.stage.target.inject(aimed, deadline_s=tick.deadline_s)
         return InForce.injection(tick.step, tick.occurrence, injection)
@@ -97,12 +98,21 @@ class Firing:
             return ""
         return target.backend(aimed.action)
 
-    def _operate(self, operations: Sequence[Aimed], timeout_s: float) -> Evidence:
+    def _operate(self, tick: Tick, operations: Sequence[Aimed]) -> Evidence:
         said = []
         for aimed in operations:
             assert isinstance(aimed.action, StackAction)
-            announce(f"operate.{aimed.action.operation}")
-            said.append(self.stage.stack.operate(aimed.action, aimed.subject, timeout_s))
+            name = aimed.action.operation
+            announce(f"operate.{name}")
+            self.say(  # whose process may end from now on, for the judge
+                EventKind.NOTE,
+                f"{name} of {aimed.subject} begins",
+                step=tick.step,
+                occurrence=tick.occurrence,
+                node=aimed.subject,
+                data={"operation": name},
+            )
+            said.append(self.stage.stack.operate(aimed.action, aimed.subject, tick.deadline_s))
         now = self.stage.clock.now_ns()
         return Evidence(
             at_ns=now,
@@ -127,6 +137,7 @@ class Firing:
         names = [v.name for v in victims]
         data = {
             "role": step.on.role,
+            "role_found": not self._is_static(step.on),  # just now, so that somebody must be seen to hold it
             "role_seen": dict(seen),  # what each node said of the role just before, for the judge
             "victims": names,
             "candidates": [c.name for c in candidates],

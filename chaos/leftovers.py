@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chaos.places import labs
-from chaos.targets.netns.sweep import sweep
+from chaos.targets.netns.sweep import sweep, trust
 from chaos.targets.netns.target import heal_leftovers
 
 if TYPE_CHECKING:
@@ -21,8 +21,12 @@ DIRTY = 13
 
 
 def heal_all(say: Callable[[str], None]) -> int:
-    """Heal and sweep; return 0, or 13 if something would not go. DirtyError if an undo failed."""
+    """Heal and sweep; return 0, or 13 if something would not go.
+
+    DirtyError if an undo failed; UsageError if the folder of labs is another user's.
+    """
     base = labs()
+    trust(base)
     if not base.is_dir():
         say("nothing to heal")
         return 0

@@ -48,14 +48,17 @@ class Lookers:
         self._run("processes", self._look_at_processes, PROCESSES_EVERY_S)
 
     def stop(self) -> None:
-        """End every thread; waits for the looks under way, and looks at the processes a last time. Idempotent."""
+        """End every thread; waits for the looks under way, and looks at the processes a last time. Idempotent.
+
+        That last look says which processes lived to the end: one that fails is an error of the harness.
+        """
         if self._stop.is_set():
             return
         self._stop.set()
         for thread in self._threads:
             thread.join(PROBE_TIMEOUT_S + 1)
         if self._threads:
-            with self._noting("processes"):
+            with self._noting("processes, the last time", EventKind.ERROR):
                 self._look_at_processes()
 
     def arrived(self) -> list[Event]:
@@ -108,12 +111,12 @@ class Lookers:
                     look()
 
     @contextmanager
-    def _noting(self, name: str) -> Iterator[None]:
+    def _noting(self, name: str, kind: EventKind = EventKind.NOTE) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # noqa: BLE001  # a probe is a plugin; its trouble is recorded, never silent
             said = f"{name}: the look failed: {error!r}"
-            self._add(Event(at_ns=self._stage.clock.now_ns(), kind=EventKind.NOTE, detail=said))
+            self._add(Event(at_ns=self._stage.clock.now_ns(), kind=kind, detail=said))
 
     def _look(self, probe: Probe, timeout_s: float = PROBE_TIMEOUT_S) -> Sequence[Reading]:
         readings = probe.read(timeout_s)

@@ -124,6 +124,7 @@ class ProcessState:
     starts: int = 1
     exit_code: int | None = None  # negative: ended by that signal
     ended_ns: int | None = None
+    killed: bool | None = None  # by a SIGKILL of ours; None: the target can't say
 
 
 # ---------------------------------------------------------------- faults, as data

@@ -24,7 +24,7 @@ from chaos.agent.points import announce
 from chaos.aiming import Aim
 from chaos.clock import MonotonicClock
 from chaos.engine import Engine
-from chaos.errors import ChaosgateError, DirtyError, RecordingError
+from chaos.errors import CapabilityError, ChaosgateError, DirtyError, RecordingError
 from chaos.model import Event, EventKind
 from chaos.plan import plan
 from chaos.ports import ComparesReplicas, HasProbes, LimitsCpu
@@ -124,8 +124,7 @@ def _carry_out(
 ) -> None:
     folder, clock = recorder.folder, MonotonicClock()
     stack = STACKS[experiment.stack.name](experiment)
-    limits = stack.cpu_limits() if isinstance(stack, LimitsCpu) else {}
-    opening = TARGETS[options.target].open(stack.nodes(), cpu=limits, evidence=folder / "evidence")
+    opening = TARGETS[options.target].open(stack.nodes(), cpu=limits_of(stack), evidence=folder / "evidence")
     with opening as target, waking(flags, clock):
         recorder.run(target=dict(target.describe()), topology=target.topology())
         source = traffic.source(experiment, stack, target, recorder)
@@ -164,6 +163,11 @@ def with_options(experiment: Experiment, options: Options) -> Experiment:
 def probes_of(stack: Stack, target: Target) -> Mapping[str, tuple[Probe, float]]:
     """Return the stack's probes, if it has any."""
     return stack.probes(target) if isinstance(stack, HasProbes) else {}
+
+
+def limits_of(stack: Stack) -> Mapping[str, float]:
+    """Return the cores that nodes of the stack are limited to, if it limits any."""
+    return stack.cpu_limits() if isinstance(stack, LimitsCpu) else {}
 
 
 def comparison(stack: Stack) -> Callable[[], Sequence[Reading]] | None:
@@ -223,7 +227,11 @@ def run_set(
     watch: Callable[[Progress], None],
     done: Callable[[RunResult], None] = lambda _: None,
 ) -> list[RunResult]:
-    """Run one after the other; after an interruption or on a dirty target nothing else is run (and so not promoted)."""
+    """Run one after the other; after an interruption or on a dirty target nothing else is run (and so not promoted).
+
+    CapabilityError, before the first has a recording, if one of them limits CPU time and this machine can't.
+    """
+    refuse_cpu_limits(experiments, options)
     results: list[RunResult] = []
     traffic = Traffic()
     for experiment in experiments:
@@ -235,6 +243,22 @@ def run_set(
         if isinstance(result.error, DirtyError):
             break
     return results
+
+
+def refuse_cpu_limits(experiments: Sequence[Experiment], options: Options) -> None:
+    """Raise CapabilityError naming every experiment whose nodes are to be limited where the lab can't do that."""
+    from chaos.targets.netns import cgroups  # noqa: PLC0415  # the lab's modules are loaded when a lab is asked for
+
+    if options.target != "netns" or cgroups.parents().limits_cpu:
+        return
+    limited = [(e.name, limits_of(STACKS[e.stack.name](e))) for e in experiments]
+    if missing := [
+        f"{name}: cpu-limit: {node} asks for {cores:g} cores, and no cgroup cpu controller is ours to use; "
+        "run as root, or leave the limit out"
+        for name, limits in limited
+        for node, cores in list(limits.items())[:1]
+    ]:
+        raise CapabilityError("\n".join(dict.fromkeys(missing)))
 
 
 def interrupt(flags: Flags, why: str) -> None:

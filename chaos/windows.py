@@ -69,6 +69,13 @@ class Windows:
         }
         return union(spans[span], within=self.run)
 
+    @property
+    def unfollowed(self) -> tuple[FaultSpan, ...]:
+        """Healed faults after which, with no other in force, there was no traffic that could show a recovery."""
+        shown = {(recovery.step, recovery.occurrence) for recovery in self.recoveries}
+        alone = (fault for fault in self.faults if fault.healed and not _in_force(self.faults, fault.end_ns))
+        return tuple(fault for fault in alone if (fault.step, fault.occurrence) not in shown)
+
 
 def windows(events: Iterable[Event]) -> Windows:
     """Return the spans of the run that `events`, in any order, tell of."""
@@ -176,11 +183,15 @@ def subject(event: Event) -> str:
     return event.node or str(event.data.get("subject", ""))
 
 
+def _in_force(faults: Sequence[FaultSpan], at_ns: int) -> bool:
+    return any(fault.start_ns <= at_ns < fault.end_ns for fault in faults)
+
+
 def _recoveries(faults: Sequence[FaultSpan], run: Window) -> tuple[RecoverySpan, ...]:
     found = []
     for fault in faults:
         start_ns = fault.end_ns
-        if not fault.healed or any(f.start_ns <= start_ns < f.end_ns for f in faults):
+        if not fault.healed or _in_force(faults, start_ns):
             continue
         end_ns = min((f.asked_ns for f in faults if f.asked_ns >= start_ns), default=run[1])
         if start_ns < min(end_ns, run[1]):

@@ -9,7 +9,7 @@ gates ──▶ worst status ──▶ exit code   13 not healed > 10 FAIL > 12 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +63,11 @@ class SetJudgement:
 
 def judge(recording: Recording, gates: Sequence[NamedGate]) -> Judgement:
     """Judge a run by its gates and by what is implied in every run."""
-    validity = replace(_validity(recording, gates), gate=VALIDITY)
+    validity = _validity(recording, gates)
+    counts = validity.status is Status.PASS  # before a death of its own, which fails the run, is told with it
+    validity = replace(_with_exits(validity, recording, gates), gate=VALIDITY)
     verdicts = [replace(ask(named.gate, recording, named.name), gate=named.name) for named in gates]
-    if validity.status is Status.INCONCLUSIVE:
+    if not counts:
         verdicts = [_uncounted(verdict, validity) for verdict in verdicts]
     if not gates:
         verdicts = [Verdict(status=Status.INCONCLUSIVE, summary="the experiment has no gates, so nothing was judged")]
@@ -82,9 +84,13 @@ def ask(gate: Gate, recording: Recording, name: str) -> Verdict:
 
 
 def _validity(recording: Recording, gates: Sequence[NamedGate]) -> Verdict:
-    """Judge the run itself; a process that died on its own fails it even if no gate asks."""
+    """Judge the run itself, by the windows that its gates look at."""
     used = {getattr(named.gate, "during", None) for named in gates}
-    validity = ask(Validity(spans=tuple(span for span in Span if span in used)), recording, VALIDITY)
+    return ask(Validity(spans=tuple(span for span in Span if span in used)), recording, VALIDITY)
+
+
+def _with_exits(validity: Verdict, recording: Recording, gates: Sequence[NamedGate]) -> Verdict:
+    """Fail a run in which a process died on its own, even if no gate asks."""
     if any(isinstance(named.gate, NoUnexpectedExit) for named in gates):
         return validity
     exits = ask(NoUnexpectedExit(), recording, "no-unexpected-exit")
@@ -160,13 +166,12 @@ def _sentence(recording: Recording, verdicts: Sequence[Verdict], known: Collecti
 def judge_set(judgements: Iterable[Judgement], required: Collection[str] = (), *, repeat: int = 1) -> SetJudgement:
     """Judge several runs together: each required experiment ran `repeat` times at least, and every run promotes.
 
-    A failure in one of many repeats is a failure: flaky is not sound.
+    A name that is required several times must have run as many times as often. A failure in one of many repeats is a
+    failure: flaky is not sound.
     """
     told = tuple(judgements)
-    runs: dict[str, int] = defaultdict(int)
-    for judgement in told:
-        runs[judgement.experiment] += 1
-    missing = tuple(name for name in dict.fromkeys(required) if runs[name] < repeat)
+    runs = Counter(judgement.experiment for judgement in told)
+    missing = tuple(name for name, times in Counter(required).items() if runs[name] < times * repeat)
     codes = [judgement.exit_code for judgement in told] + ([CANNOT_TELL] if missing or not told else [])
     exit_code = worst(codes)
     return SetJudgement(

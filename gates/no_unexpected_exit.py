@@ -1,8 +1,10 @@
 """No process of the stack ended, restarted or cried out unless a fault or an operation explains it.
 
-kill, power on its node            explain an end by SIGKILL while they are in force
-an operation of the stack          explains an end by SIGTERM, or in peace, while it goes on
+kill, power on its node            explain an end by SIGKILL while they are in force, a kill only one that we sent
+an operation of the stack on it    explains an end by SIGTERM, or in peace, while it goes on; by SIGKILL if we sent it
 partition, pause, latency, …       explain nothing: a sound process survives them
+
+A SIGKILL that we did not send is somebody else's, most often the kernel's for want of memory.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 LOG_READERS: Mapping[str, str] = {"etcd": "chaos.stacks.etcd.logs:suspicious_lines"}
 
 KILLED = frozenset({-9, 137})  # by SIGKILL, as waitpid(2) and as shells say it
-STOPPED = frozenset({0, -15, 143}) | KILLED  # in peace or by SIGTERM; SIGKILL after the grace
+ENDED = frozenset({0, -15, 143})  # in peace or by SIGTERM
 SLACK_NS = NS  # between a start and the proof that it serves again
 SHOWN = 20
 
@@ -54,51 +56,75 @@ class NoUnexpectedExit:
             "lines": lines[:SHOWN],
         }
         if said:
-            certain = any(event.data.get("exit_code") not in STOPPED for event in ends)
+            certain = any(event.data.get("exit_code") not in ENDED | KILLED for event in ends)
             return Verdict(status=Status.FAIL, summary=listed(said, between="; "), numbers=numbers, certain=certain)
         summary = f"each of {numbers['n']} ended and started only as faults and operations made it"
         return Verdict(status=Status.PASS, summary=summary, numbers=numbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Cause:
+    """What may end a process of one node: "signal", "power" or "operation", and while it does."""
+
+    kind: str
+    node: str
+    start_ns: int
+    end_ns: int
+
+    def explains_end(self, event: Event) -> bool:
+        if event.node != self.node or not self.start_ns <= _ended_ns(event) <= self.end_ns:
+            return False
+        code, ours = event.data.get("exit_code"), event.data.get("killed")  # None: the target can't say
+        if self.kind == "operation":
+            return code in ENDED or (code in KILLED and ours is True)
+        return code in KILLED and (self.kind == "power" or ours is not False)
+
+    def explains_start(self, event: Event) -> bool:
+        started_ns = int(event.data.get("started_ns", event.at_ns))
+        return event.node == self.node and self.start_ns <= started_ns <= self.end_ns + SLACK_NS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Explanations:
     """What may end a process, and when."""
 
-    kills: Sequence[FaultSpan]
-    operations: Sequence[FaultSpan]
+    causes: Sequence[_Cause]
     torn_down_ns: float
 
     @classmethod
     def of(cls, recording: Recording) -> _Explanations:
-        told = {(e.step, e.occurrence): e.data for e in recording.events if e.kind is EventKind.INJECT}
-        faults = recording.windows.faults
         downs = (e.at_ns for e in recording.events if e.kind is EventKind.PHASE and e.detail == "tear-down")
-        return cls(
-            kills=[f for f in faults if any(map(_kills, told[f.step, f.occurrence].get("actions", ())))],
-            operations=[f for f in faults if "stack" in f.kinds],
-            torn_down_ns=next(downs, float("inf")),
-        )
+        causes = [cause for fault in recording.windows.faults for cause in _causes(recording.events, fault)]
+        return cls(causes=causes, torn_down_ns=next(downs, float("inf")))
 
     def end(self, event: Event) -> bool:
-        code, ended_ns = event.data.get("exit_code"), _ended_ns(event)
-        if ended_ns > self.torn_down_ns:
-            return True
-        if code in KILLED and any(event.node in f.victims and _in_force(f, ended_ns) for f in self.kills):
-            return True
-        return code in STOPPED and any(_in_force(f, ended_ns) for f in self.operations)
+        return _ended_ns(event) > self.torn_down_ns or any(cause.explains_end(event) for cause in self.causes)
 
     def restart(self, event: Event) -> bool:
-        started_ns = int(event.data.get("started_ns", event.at_ns))
-        kills = any(event.node in f.victims and _in_force(f, started_ns) for f in self.kills)
-        return kills or any(_in_force(f, started_ns) for f in self.operations)
+        return any(cause.explains_start(event) for cause in self.causes)
+
+
+def _causes(events: Sequence[Event], fault: FaultSpan) -> Iterator[_Cause]:
+    own = [event for event in events if (event.step, event.occurrence) == (fault.step, fault.occurrence)]
+    actions = [action for event in own if event.kind is EventKind.INJECT for action in event.data.get("actions", ())]
+    for kind in dict.fromkeys(action["kind"] for action in actions if _kills(action)):
+        for node in fault.victims:
+            yield _Cause(kind=kind, node=node, start_ns=fault.asked_ns, end_ns=fault.end_ns)
+    if "stack" in fault.kinds:
+        yield from _operations(own, fault)
+
+
+def _operations(own: Sequence[Event], fault: FaultSpan) -> Iterator[_Cause]:
+    """One a node, as they were told to begin, one by one; all for the whole time where nobody told."""
+    told = sorted((e.at_ns, e.node) for e in own if e.kind is EventKind.NOTE and "operation" in e.data)
+    begun = told or [(fault.asked_ns, node) for node in fault.victims]
+    ends = [at_ns for at_ns, _ in told[1:]] + [fault.end_ns] if told else [fault.end_ns] * len(begun)
+    for (start_ns, node), end_ns in zip(begun, ends, strict=True):
+        yield _Cause(kind="operation", node=node, start_ns=start_ns, end_ns=end_ns)
 
 
 def _kills(action: Mapping[str, Any]) -> bool:
     return action.get("kind") == "power" or (action.get("kind") == "signal" and action.get("signal") == "KILL")
-
-
-def _in_force(fault: FaultSpan, at_ns: int) -> bool:
-    return fault.asked_ns <= at_ns <= fault.end_ns + SLACK_NS
 
 
 def _ended_ns(event: Event) -> int:

@@ -6,7 +6,8 @@
               INJECT│ detect                  │
               ──────┴───── fault ──────┬──────┴─ recovery: counted from the end of the fault
 
-Normal: in a bucket of time, answers reach a share of the run's own steady rate and errors stay below a share. Back:
+Normal: in a bucket of time, answers reach a share of the run's own steady rate and errors, dropped arrivals among
+them, stay below a share. Back:
 the first normal bucket from which on the traffic as a whole is normal for `hold`. A fault that stays in force longer
 than the store's failover may be over for clients before it ends: recovery is then 0.
 """
@@ -21,6 +22,7 @@ import numpy as np
 from chaos.clock import NS, ns
 from chaos.model import Outcome, Span, Status, Verdict
 from gates.throughput import rate_per_s
+from gates.traffic import drop_times_ns
 from gates.wording import counted, inconclusive, listed, no_window, percent, seconds
 
 if TYPE_CHECKING:
@@ -69,7 +71,11 @@ class Recovery:
         found = [
             self._one(buckets, normal, rate, faults[span.step, span.occurrence], span) for span in windows.recoveries
         ]
-        return self._worst(found)
+        verdict = self._worst(found)
+        if windows.unfollowed and verdict.status is not Status.FAIL:
+            names = [f"{fault.step}#{fault.occurrence}" for fault in windows.unfollowed]
+            return inconclusive(f"there was no traffic after {listed(names)}", **verdict.numbers)
+        return verdict
 
     def _normal(self, buckets: _Buckets, rate: float) -> Array:
         return buckets.normal(rate * self.throughput_share, self.error_share)
@@ -137,7 +143,8 @@ class _Buckets:
         served = outcome == Outcome.OK
         run = recording.windows.run
         assert run is not None
-        return cls._count((np.sort(return_ns[served]), np.sort(intended_ns[~served])), *run, ns(bucket_s))
+        bad_ns = np.concatenate([intended_ns[~served], drop_times_ns(recording)])
+        return cls._count((np.sort(return_ns[served]), np.sort(bad_ns)), *run, ns(bucket_s))
 
     @classmethod
     def _count(cls, times: tuple[Array, Array], start_ns: int, end_ns: int, length_ns: int) -> _Buckets:

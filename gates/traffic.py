@@ -17,6 +17,7 @@ import numpy as np
 
 from chaos.clock import NS
 from chaos.model import EventKind, Outcome, Span
+from chaos.windows import union
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,18 +87,29 @@ def inside(times_ns: Array, spans: Sequence[Window]) -> Array:
     return odd
 
 
-def dropped(recording: Recording, during: Span) -> int:
-    """Return how many arrivals found no free user in the windows of `during`."""
+def dropped(recording: Recording, during: Span, *, shared: bool = False) -> int:
+    """Return how many arrivals found no free user in `during`; `shared`: in seconds that touch a fault, too."""
     spans = recording.windows.select(during)
     faults = recording.windows.select(Span.FAULT)
     total = 0
     for start, end, count in _drops(recording):
         if not count or not _touches(start, end, spans):
             continue
-        if during in {Span.STEADY, Span.RECOVERY} and _touches(start, end, faults):
+        if not shared and during in {Span.STEADY, Span.RECOVERY} and _touches(start, end, faults):
             continue
         total += count
     return total
+
+
+def drop_times_ns(recording: Recording) -> Array:
+    """Return when each dropped arrival was meant to go: spread over its second, or over the fault that it touches."""
+    faults = recording.windows.select(Span.FAULT)
+    times = [np.empty(0, dtype=np.int64)]
+    for start, end, count in _drops(recording):
+        if count:
+            within = union(faults, within=(start, end)) or [(start, end)]
+            times.append(np.linspace(*within[-1], count, endpoint=False).astype(np.int64))
+    return np.concatenate(times)
 
 
 def _drops(recording: Recording) -> Iterator[tuple[int, int, int]]:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chaos.clock import NS
 from chaos.errors import ChaosgateError
-from chaos.model import EventKind, Proof, Span, Status, Verdict
+from chaos.model import EventKind, Outcome, Proof, Span, Status, Verdict, to_json
 from chaos.windows import covered, last_evidence, subject
 from gates.traffic import dropped, inside, traffic
 from gates.wording import at, counted, listed, percent, seconds
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from chaos.recording import Recording
 
 SHOWN = 5  # sentences in the summary; all of them are in the numbers
+CHANCE = 3.0  # standard deviations by which Poisson arrivals of a short window may fall behind
+SLICE_NS = 10 * NS  # of a closed loop: something succeeds in each, though a member is killed every two seconds
+SERVED_MIN = 100  # operations of a closed loop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +37,9 @@ class Validity:
     """Implied in every experiment. `spans` are the windows that its gates look at."""
 
     spans: tuple[Span, ...] = ()
-    offered_share_min: float = 0.95  # of the asked rate, in the steady window
+    offered_share_min: float = 0.95  # of the asked rate, in the steady window and in recovery
     cpu_share_max: float = 0.9  # of a core; Locust itself warns from here on
-    lag_max_s: float = 0.05  # p99 of sending late, in the steady window
+    lag_max_s: float = 0.05  # p99 of sending late, in the steady window and in recovery
     dropped_share_max: float = 0.001  # of the arrivals of the steady window
 
     def judge(self, recording: Recording) -> Verdict:
@@ -57,33 +61,49 @@ class Validity:
         return Verdict(status=Status.PASS, summary=_praise(recording), numbers={"problems": []})
 
     def _load(self, recording: Recording) -> Iterator[str]:
-        steady = recording.windows.select(Span.STEADY)
         load = load_asked(recording)
-        if not steady or load.get("closed_loop"):
+        if not len(traffic(recording, Span.RUN).outcome):
+            yield "no operation was recorded while the run went on"
+        if (there := len(recording.ends)) < load.get("processes", 0):
+            yield f"{there} of {load['processes']} generators left a recording of what they did"
+        if not recording.windows.select(Span.RUN):
             return
-        seen, asked = traffic(recording, Span.STEADY), load.get("rate_per_s")
-        if asked is None:
-            yield "the recording does not say which rate was asked for"
-        elif (offered := len(seen.outcome) / seen.seconds) < asked * self.offered_share_min:
-            yield f"the load did not reach its floor: {offered:,.0f}/s offered in steady, {asked:,.0f}/s asked"
-        if (lost := dropped(recording, Span.STEADY)) > seen.n * self.dropped_share_max:
-            yield f"{lost:,} arrivals of the steady window found no free user; raise users, or lower the rate"
-        yield from self._saturation(recording)
-
-    def _saturation(self, recording: Recording) -> Iterator[str]:
-        loads = [e.data for e in recording.events if e.kind is EventKind.LOAD]
-        times = np.array([data.get("at_ns", 0) for data in loads], dtype=np.int64)
-        steady = [d for d, yes in zip(loads, inside(times, recording.windows.select(Span.STEADY)), strict=True) if yes]
-        running = [d for d, yes in zip(loads, inside(times, recording.windows.select(Span.RUN)), strict=True) if yes]
-        if not running:
+        told = [e.data for e in recording.events if e.kind is EventKind.LOAD]
+        if not _told_in(told, recording, Span.RUN):
             yield "the generator said nothing of itself while the run went on"
+        if load.get("closed_loop"):
+            yield from _served(recording)
             return
-        cpu = float(np.median([data.get("cpu_share", 0.0) for data in running]))
+        yield from self._offered(recording, load)
+        yield from self._saturation(recording, told)
+
+    def _offered(self, recording: Recording, load: Mapping[str, Any]) -> Iterator[str]:
+        """Compare what was offered with what was asked for, wherever no fault is in force."""
+        if load.get("rate_per_s") is None:
+            yield "the recording does not say which rate was asked for"
+            return
+        asked = load["rate_per_s"] * load["share"]
+        steady, after = traffic(recording, Span.STEADY), traffic(recording, Span.RECOVERY)
+        if steady.seconds and (offered := len(steady.outcome) / steady.seconds) < asked * self.offered_share_min:
+            yield f"the load did not reach its floor: {offered:,.0f}/s offered in steady, {asked:,.0f}/s asked"
+        if steady.dropped > steady.n * self.dropped_share_max:
+            yield f"{steady.dropped:,} arrivals of the steady window found no free user; raise users, or lower the rate"
+        came = len(after.outcome) + dropped(recording, Span.RECOVERY, shared=True)
+        due = asked * after.seconds
+        if came < due * self.offered_share_min - CHANCE * due**0.5:
+            offered = came / after.seconds
+            yield f"the load did not come back to its floor: {offered:,.0f}/s offered in recovery, {asked:,.0f}/s asked"
+
+    def _saturation(self, recording: Recording, told: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+        running = _told_in(told, recording, Span.RUN)
+        cpu = float(np.median([data.get("cpu_share", 0.0) for data in running])) if running else 0.0
         if cpu >= self.cpu_share_max:
             yield f"the generator was saturated: {percent(cpu)} of a core; give the load more processes"
-        lag_s = float(np.median([data.get("lag_p99_s", 0.0) for data in steady])) if steady else 0.0
-        if lag_s > self.lag_max_s:
-            yield f"the generator sent late: p99 {seconds(lag_s)} in steady, at most {seconds(self.lag_max_s)}"
+        for span in (Span.STEADY, Span.RECOVERY):
+            lags = [data.get("lag_p99_s", 0.0) for data in _told_in(told, recording, span)]
+            lag_s = float(np.median(lags)) if lags else 0.0
+            if lag_s > self.lag_max_s:
+                yield f"the generator sent late: p99 {seconds(lag_s)} in {span}, at most {seconds(self.lag_max_s)}"
 
     def _windows(self, recording: Recording) -> Iterator[str]:
         for span in self.spans:
@@ -92,16 +112,41 @@ class Validity:
                 yield f"no operation was recorded during {span}, which a gate looks at"
 
 
+def _told_in(told: Sequence[Mapping[str, Any]], recording: Recording, span: Span) -> list[Mapping[str, Any]]:
+    """Return what the generator said in a span; of recovery only what speaks of no moment before it."""
+    spans = recording.windows.select(span)
+    times = np.array([data.get("at_ns", 0) for data in told], dtype=np.int64)
+    chosen = inside(times, spans)
+    if span is Span.RECOVERY:
+        chosen &= inside(times - NS, spans)
+    return [data for data, yes in zip(told, chosen, strict=True) if yes]
+
+
+def _served(recording: Recording) -> Iterator[str]:
+    """Say where a load without a rate of its own was not served at all: nothing else shows that there was one."""
+    return_ns, outcome = recording.columns("return_ns", "outcome")
+    start, end = recording.windows.select(Span.RUN)[0]
+    edges = [*(start + n * SLICE_NS for n in range(max(1, (end - start) // SLICE_NS))), end]
+    counts = np.diff(np.searchsorted(np.sort(return_ns[outcome == Outcome.OK]), edges))
+    if (ok := int(counts.sum())) < SERVED_MIN:
+        yield f"{ok} operations succeeded while the run went on; at least {SERVED_MIN} are needed"
+    if silent := [at(recording, edges[place]) for place in np.flatnonzero(counts == 0)]:
+        yield f"no operation succeeded for {seconds(SLICE_NS / NS)} from {listed(silent)} on"
+
+
 def load_asked(recording: Recording) -> Mapping[str, Any]:
-    """Return {"rate_per_s", "closed_loop"}: run.json's `load`, else the experiment's own; empty if neither says."""
+    """Return run.json's `load`, else the experiment's own, as JSON data; empty if neither says.
+
+    "rate_per_s" is the peak's, and "share" what the last stage, which holds through the run, offers of it.
+    """
     load = recording.run.get("load")
-    if isinstance(load, dict) and ("rate_per_s" in load or "closed_loop" in load):
-        return load
-    try:
-        asked = recording.experiment.load
-    except ChaosgateError:
-        return {}
-    return {"rate_per_s": asked.rate_per_s, "closed_loop": asked.closed_loop}
+    if not isinstance(load, dict) or not ("rate_per_s" in load or "closed_loop" in load):
+        try:
+            load = to_json(recording.experiment.load)
+        except ChaosgateError:
+            return {}
+    stages = load.get("stages") or [{}]
+    return {**load, "share": stages[-1].get("share", 1.0)}
 
 
 def harness_troubles(recording: Recording) -> Iterator[str]:
@@ -151,6 +196,8 @@ def _versions(events: Sequence[Event]) -> Iterator[str]:
     for node, data in start.items():
         if _is_version(data.get("asked")) and data.get("version") != data["asked"]:
             yield f"{node} runs version {data.get('version')}, asked for was {data['asked']}"
+        if data.get("of", "process") != "process":
+            yield f"{node}: of its running program nothing was seen at the start, only the {data['of']} on disk"
         if node not in end:
             yield f"{node} did not say at the end which version it is"
         elif not _replaced(events, node) and not _same(data, end[node]):
@@ -220,10 +267,13 @@ def _faults(recording: Recording) -> Iterator[str]:
 
 def _wrong_role(inject: Event) -> Iterator[str]:
     """Say which victims, asked themselves just before the fault, did not hold the role that was aimed at."""
-    seen = inject.data.get("role_seen", {})
+    seen, role = inject.data.get("role_seen", {}), inject.data.get("role")
     wrong = [name for name in inject.data.get("victims", ()) if name in seen and seen[name] != 1.0]
     if wrong:
-        yield f"{_name(inject)} was aimed at the {inject.data.get('role')} and met {listed(wrong)}, which was not"
+        yield f"{_name(inject)} was aimed at the {role} and met {listed(wrong)}, which was not"
+    unseen = [name for name in inject.data.get("victims", ()) if name not in seen]
+    if unseen and inject.data.get("role_found"):
+        yield f"{_name(inject)} was aimed at the {role}, and nothing says that {listed(unseen)} still was"
 
 
 def _disproved(recording: Recording) -> Iterator[str]:

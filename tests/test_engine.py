@@ -621,6 +621,20 @@ def test_an_operation_confirms_and_heals_by_ending(tmp_path):
     assert run.stack.operated == run.told(INJECT)[0].data["victims"]
 
 
+def test_of_an_operation_it_is_told_when_the_turn_of_each_node_comes(tmp_path):
+    run = staged(tmp_path, restart())
+    run.end()
+    told = [event for event in run.told(EventKind.NOTE, "restart") if "operation" in event.data]
+    assert [(event.node, event.data["operation"]) for event in told] == [(n, "restart") for n in run.stack.operated]
+
+
+@pytest.mark.parametrize(("on", "found"), [(Selector(role="member"), False), (LEADER, True)])
+def test_an_injection_says_whether_its_role_had_to_be_found(tmp_path, on, found):
+    run = staged(tmp_path, step(on=on))
+    run.end()
+    assert run.told(INJECT)[0].data["role_found"] is found
+
+
 def test_an_operation_that_fails_is_inconclusive_and_no_dirt(tmp_path):
     run = staged(tmp_path, restart(), stack=ToldStack(operation_raises=StackError("n1: not back in time")))
     assert run.end() == "complete"

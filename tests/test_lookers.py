@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from chaos.errors import TargetError
 from chaos.lookers import Lookers
-from chaos.model import Node, Process, Reading
+from chaos.model import EventKind, Node, Process, Reading
 from chaos.recording import Recorder, Recording
 from chaos.targets.memory import MemoryTarget
 from chaos.testing import FakeClock
@@ -144,6 +145,24 @@ def test_what_ends_last_is_seen_by_the_last_look(looking):
     target.die("n1", "etcd", 2)
     lookers.stop()
     assert [event.detail for event in lookers.arrived()] == ["started", "ended"]
+
+
+def test_a_last_look_at_processes_that_fails_is_an_error_of_the_harness(looking):
+    class Gone(MemoryTarget):
+        gone = False
+
+        def processes(self):
+            if self.gone:
+                raise TargetError("the lab is gone")
+            return super().processes()
+
+    target = Gone([N1], clock=FakeClock())
+    lookers = looking(target=target)
+    target.gone = True
+    lookers.stop()
+    last = lookers.arrived()[-1]
+    assert last.kind is EventKind.ERROR
+    assert "the last time: the look failed: TargetError('the lab is gone')" in last.detail
 
 
 def test_stopping_twice_is_stopping_once(looking):

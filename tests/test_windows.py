@@ -178,3 +178,13 @@ def test_the_order_in_which_events_were_written_does_not_matter(order):
     events = [event for event in builder.build().events if event.kind is not EventKind.VERSION]
     shuffled = [events[place] for place in order if place < len(events)]
     assert windows(shuffled) == windows(events)
+
+
+def test_a_healed_fault_that_nothing_follows_is_known_unless_another_covers_it():
+    builder = RecordingBuilder()
+    builder.traffic(4)
+    with builder.fault("outer", "etcd1"):
+        with builder.fault("inner", "etcd2"):
+            builder.traffic(1)
+        builder.traffic(1)
+    assert [fault.step for fault in seen(builder).unfollowed] == ["outer"]

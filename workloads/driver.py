@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 READY_S = 30.0  # importing Locust on a busy machine takes seconds
 READ_BACK_S = 30.0
+SILENT_S = 5.0  # a child that runs says something each second
 _STATUS_FIELDS = frozenset(f.name for f in fields(LoadStatus))
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -150,8 +151,9 @@ class LocustGenerator:
         self._order("go", epoch_ns=self.epoch_ns)
 
     def status(self) -> LoadStatus:
-        """Return the newest; never blocks. `running` is False with a reason if a generator died."""
-        return combined([child.status for child in self.children], time.monotonic_ns())
+        """Return the newest; never blocks. `running` is False with a reason if a generator died or keeps silent."""
+        now_ns = time.monotonic_ns()
+        return combined([child.status_at(now_ns) for child in self.children])
 
     def stop(self) -> None:
         """Drain, read every write-once key, close; WorkloadError if a generator died before that."""
@@ -210,7 +212,8 @@ class _Child:
         self._said: dict[str, Mapping[str, Any]] = {}
         self._news = threading.Condition()
         self._ended = False
-        self.status = LoadStatus(at_ns=time.monotonic_ns(), running=True)
+        self._heard_ns = time.monotonic_ns()
+        self.status = LoadStatus(at_ns=self._heard_ns, running=True)
         self._reader = threading.Thread(target=self._listen, name=f"load {assignment.name}", daemon=True)
         self._reader.start()
         self.tell(assignment.to_json())
@@ -224,9 +227,19 @@ class _Child:
         except (BrokenPipeError, ValueError):  # ValueError: closed on our side, by `end`
             return
 
+    def status_at(self, now_ns: int) -> LoadStatus:
+        """Return what it said last; of one that should run and has said nothing for SILENT_S, that it does not."""
+        with self._news:
+            said, silent_ns = self.status, now_ns - self._heard_ns
+        if self._ended or not said.running or silent_ns <= ns(SILENT_S):
+            return said
+        why = f"generator {self._assignment.name} has said nothing for {SILENT_S:g} s; see {log_path(self._assignment)}"
+        return replace(said, running=False, why=why)
+
     def _listen(self) -> None:
         for said in self._lines():
             with self._news:
+                self._heard_ns = time.monotonic_ns()
                 self._said[said.pop("say")] = said
                 if "at_ns" in said:
                     self.status = LoadStatus(**{k: v for k, v in said.items() if k in _STATUS_FIELDS})

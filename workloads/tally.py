@@ -95,11 +95,14 @@ def quantile(ordered: Sequence[int], share: float) -> int:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def combined(statuses: Sequence[LoadStatus], at_ns: int) -> LoadStatus:
-    """Return one status for several processes: counts and rates add up, of the rest the greatest."""
+def combined(statuses: Sequence[LoadStatus]) -> LoadStatus:
+    """Return one status for several processes: counts and rates add up, of the rest the greatest.
+
+    It is as old as the oldest of them: values that nobody said anew must not look new. ValueError of none.
+    """
     return LoadStatus(
-        at_ns=at_ns,
-        running=bool(statuses) and all(s.running for s in statuses),
+        at_ns=min(s.at_ns for s in statuses),
+        running=all(s.running for s in statuses),
         rate_per_s=sum(s.rate_per_s for s in statuses),
         p99_s=max((s.p99_s for s in statuses if s.p99_s is not None), default=None),
         ok=sum(s.ok for s in statuses),

@@ -51,6 +51,7 @@ class Agent:
         self._lease_ns = round(lease_s * NS)
         self._lease = Lease(until_ns=boot_ns() + self._lease_ns)
         self._held: dict[str, InForce] = {}
+        self._healed: set[str] = set()  # names asked to be healed: what comes too late must not begin after its heal
         self._changed = threading.Condition()
         self.answers: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             "inject": self.inject,
@@ -76,9 +77,11 @@ class Agent:
         undo = kind.prepare(self.ground, name, subject, action)
         record = Record(name=name, kind=action.kind, undo=undo)
         self.journal.write(record)
-        self._hold(record, action, float(request["deadline_s"]))
+        held = self._hold(record, action, float(request["deadline_s"]))
         try:
-            kind.apply(self.ground, undo, action)
+            with held.lock:  # an undo waits until the effect is whole
+                self._refuse_late(name)
+                kind.apply(self.ground, undo, action)
         except Exception:  # whatever it was, the half-done must be taken back before anybody hears of it
             self._undo(name)
             raise
@@ -86,7 +89,10 @@ class Agent:
 
     def heal(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Undo {name}; "found" is false if nothing of that name was in force."""
-        found = self._undo(str(request["name"]))
+        name = str(request["name"])
+        with self._changed:
+            self._healed.add(name)
+        found = self._undo(name)
         return {"found": found, "undone_ns": time.monotonic_ns()}
 
     def observe(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,11 +174,19 @@ class Agent:
 
     # ------------------------------------------------------------ what is in force
 
-    def _hold(self, record: Record, action: NodeAction, deadline_s: float) -> None:
-        hold = Hold(name=record.name, deadline_ns=boot_ns() + round(deadline_s * NS), cuts_control=action.cuts_control)
+    def _refuse_late(self, name: str) -> None:
         with self._changed:
-            self._held[record.name] = InForce(record=record, action=action, hold=hold)
+            late = name in self._healed or name not in self._held or self._lease.closed
+        if late:
+            raise AgentError(f"{name}: it was healed, or its time was over, before it began; nothing of it is in force")
+
+    def _hold(self, record: Record, action: NodeAction, deadline_s: float) -> InForce:
+        hold = Hold(name=record.name, deadline_ns=boot_ns() + round(deadline_s * NS), cuts_control=action.cuts_control)
+        held = InForce(record=record, action=action, hold=hold)
+        with self._changed:
+            self._held[record.name] = held
             self._changed.notify_all()
+        return held
 
     def _undo(self, name: str) -> bool:
         with self._changed:

@@ -1,7 +1,11 @@
-"""The agent's side of the meter: a child process, many requests at once, one answer each."""
+"""The agent's side of the meter: a child process, many requests at once, one answer each.
+
+ask ─▶ meter ─▶ answer          a meter that died fails what it was asked; the next question starts another
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -21,7 +25,40 @@ SPARE_S = 20.0  # beyond the time that sending takes, before a silent meter is g
 
 
 class Metering:
-    """A running meter; AgentError from `ask` if it refuses or has died."""
+    """A meter in service; AgentError from `ask` if it refuses or dies meanwhile."""
+
+    def __init__(self, places: Mapping[str, Place]) -> None:
+        self._places = places
+        self._lock = threading.Lock()
+        self._meter = Meter(places)
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether the process runs."""
+        return self._meter.alive
+
+    @property
+    def realtime(self) -> bool:
+        """Tell whether it has a real-time priority."""
+        return self._meter.realtime
+
+    def ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """Measure as `request` says (see meter.py), which takes about `seconds`; return its answer."""
+        with self._lock:
+            if not self._meter.alive:
+                self._meter.close()
+                self._meter = Meter(self._places)
+            meter = self._meter
+        return meter.ask(request, seconds)
+
+    def close(self) -> None:
+        """End it; idempotent."""
+        with self._lock:
+            self._meter.close()
+
+
+class Meter:
+    """One process; AgentError from `ask` if it refuses or has died."""
 
     def __init__(self, places: Mapping[str, Place]) -> None:
         fds = [place.netns for place in places.values()]
@@ -33,7 +70,8 @@ class Metering:
         self._count = 0
         self._say({"nodes": {name: [place.netns, place.address] for name, place in places.items()}})
         self.realtime = bool(self._hear().get("realtime"))
-        threading.Thread(target=self._listen, name="meter", daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, name="meter", daemon=True)
+        self._listener.start()
 
     @property
     def alive(self) -> bool:
@@ -59,12 +97,14 @@ class Metering:
     def close(self) -> None:
         """End it; idempotent."""
         if self._process.stdin and not self._process.stdin.closed:
-            self._process.stdin.close()
+            with contextlib.suppress(OSError):  # it is dead, and what is in the buffer has nobody to read it
+                self._process.stdin.close()
         try:
             self._process.wait(2)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._listener.join(2)
 
     def _say(self, request: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None
@@ -91,6 +131,8 @@ class Metering:
                     waiting, self._waiting = self._waiting, {}
                 for future in waiting.values():
                     future.set_result(answer)
+                if self._process.stdout is not None:
+                    self._process.stdout.close()
                 return
             with self._lock:
                 future_or_none = self._waiting.pop(answer["id"], None)

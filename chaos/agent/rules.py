@@ -51,19 +51,19 @@ def put(ground: Ground, node: str, name: str, new: Sequence[Rule]) -> None:
                     f"{node}: {owner} already shapes these packets; name disjoint peers or directions, or heal it first"
                 )
         wanted = [*held, *((name, rule) for rule in new)]
-        ground.shaping[node] = wanted
+        ground.shaping[node] = wanted  # before the effect: `take` must find what a `set` that failed left half-done
         shaper.set(node, in_order(wanted))
 
 
 def take(ground: Ground, node: str, name: str) -> None:
     """Take the rules of action `name` away; content to find none, or no shaper."""
     with ground.lock:
+        shaper = ground.living_shaper()
         before = ground.shaping.get(node, [])
         after = [pair for pair in before if pair[0] != name]
-        ground.shaping[node] = after
-        shaper = ground.living_shaper()
         if shaper is not None and len(after) != len(before):
             shaper.set(node, in_order(after))
+        ground.shaping[node] = after  # after the effect: a retry must find what a `set` that failed left
 
 
 def observe(ground: Ground, node: str, name: str) -> dict[str, object]:

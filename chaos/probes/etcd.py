@@ -1,6 +1,6 @@
 """etcd looked at: what each member says of itself, and whether all hold the same data.
 
-    StatusProbe    status of every member ──▶ up, leader, raft-term, applied-index, revision, db-size; quorum
+    StatusProbe    status of every member ──▶ up, leader, follower, raft-term, applied-index, revision, db-size; quorum
     ReplicaProbe   least revision R of all ──▶ HashKV(R) on every member ──▶ replica
                    hashes differ ──▶ bisect R: hashes of histories, once different, stay so ──▶ replica-bisect
 
@@ -37,9 +37,9 @@ _HASH_S = 30.0  # a million keys take about a second; nobody waits for it but us
 class StatusProbe:
     """What each member says of itself, without a quorum's help.
 
-    Readings: "up" 1 for a member that answers and None for one that does not; "leader" 1 or 0 (does it lead?);
-    "raft-term", "applied-index", "revision"; "db-size" in bytes. And one "quorum" without a node: 1 if a majority
-    was seen to follow one leader, else 0.
+    Readings: "up" 1 for a member that answers and None for one that does not; "leader" 1 or 0 (does it lead?) and
+    "follower" 1 or 0 (does it follow that leader?); "raft-term", "applied-index", "revision"; "db-size" in bytes. And
+    one "quorum" without a node: 1 if a majority was seen to follow one leader, else 0.
     """
 
     members: Members
@@ -58,19 +58,22 @@ class StatusProbe:
         held = float(roles.has_quorum(statuses, len(answers)))
         readings = [Reading(name="quorum", node="", at_ns=now, value=held)]
         for node, answer in answers.items():
-            readings += _of_member(node, answer, leads=node == roles.leader(statuses), at_ns=now)
+            held_roles = {"leader": node == roles.leader(statuses), "follower": node in roles.followers(statuses)}
+            readings += _of_member(node, answer, held_roles, now)
         return readings
 
 
-def _of_member(node: str, answer: MemberStatus | EtcdError, *, leads: bool, at_ns: int) -> list[Reading]:
+def _of_member(
+    node: str, answer: MemberStatus | EtcdError, held_roles: Mapping[str, bool], at_ns: int
+) -> list[Reading]:
     if isinstance(answer, EtcdError):
         return [
             Reading(name=name, node=node, at_ns=at_ns, value=None, why=str(answer))
-            for name in ("up", "leader", "raft-term", "applied-index", "revision", "db-size")
+            for name in ("up", *held_roles, "raft-term", "applied-index", "revision", "db-size")
         ]
     values = {
         "up": 1,
-        "leader": leads,
+        **held_roles,
         "raft-term": answer.raft_term,
         "applied-index": answer.applied_index,
         "revision": answer.revision,

@@ -39,10 +39,12 @@ class TargetKind:
 def _open_netns(nodes: Sequence[Node], *, cpu: Mapping[str, float], evidence: Path) -> AbstractContextManager[Target]:
     from chaos.places import labs  # noqa: PLC0415  # loaded when it is used, here and below
     from chaos.targets.netns.lab import NodeSpec  # noqa: PLC0415
-    from chaos.targets.netns.target import open_netns  # noqa: PLC0415
+    from chaos.targets.netns.target import clear_leftovers, open_netns  # noqa: PLC0415
 
+    base = labs()
+    clear_leftovers(base)
     specs = [NodeSpec(name=n.name, role=n.role, zone=n.zone, cpu_limit=cpu.get(n.name)) for n in nodes]
-    return open_netns(specs, base=labs(), evidence=evidence)
+    return open_netns(specs, base=base, evidence=evidence)
 
 
 def _netns_backend(action: Action) -> str:

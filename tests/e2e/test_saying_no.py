@@ -18,7 +18,7 @@ from tests.e2e import short
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(180)]
 
 SLOW_FOLLOWER = (
     "steps:\n  - {name: slow, at: 2s, for: 5s, on: {role: follower, count: 1}, fault: {latency: {delay: 100ms}}}"

@@ -12,7 +12,7 @@ from tests.e2e import short
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600)]
 
 EXPERIMENTS = sorted((short.ROOT / "experiments" / "etcd").glob("*.yaml"))
 ATTEMPTS = 3  # "cannot tell" on a busy machine is an honest answer, and a run may be repeated; a hold is final

@@ -106,6 +106,13 @@ def test_a_limit_of_zero_means_none_at_all():
     assert Errors(limit_share=0).judge(built(unknown_share=0.01)).status is Status.FAIL
 
 
+def test_a_limit_of_zero_needs_operations_enough_to_mean_none():
+    few = Errors(limit_share=0).judge(built(rate_per_s=5))
+    assert few.status is Status.INCONCLUSIVE
+    assert "368 operations would tell" in few.summary
+    assert Errors(limit_share=0).judge(built(rate_per_s=5, unknown_share=0.5)).status is Status.FAIL
+
+
 def test_errors_of_a_window_in_which_nothing_was_offered_cannot_be_told():
     verdict = Errors(limit_share=0.01).judge(built(rate_per_s=0))
     assert verdict.status is Status.INCONCLUSIVE

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from chaos.model import Cut, Power, Signal, StackAction, Status
+from chaos.model import Cut, EventKind, Power, Signal, StackAction, Status
+from chaos.targets.netns.lab import _state
 from chaos.testing import RecordingBuilder, check_gate
 from gates.no_unexpected_exit import LOG_READERS, NoUnexpectedExit
 
@@ -28,6 +31,74 @@ def with_fault(action, *, code: int = -9, node: str = "etcd1", started: bool = T
 
 def test_it_does_what_every_gate_must():
     check_gate(NoUnexpectedExit())
+
+
+def ended(builder: RecordingBuilder, *, code: int = -9, killed: bool | None = None, node: str = "etcd1"):
+    builder.process(node, "ended", exit_code=code)
+    event = builder.events[-1]
+    builder.events[-1] = replace(event, data={**event.data, "killed": killed})
+
+
+@pytest.mark.parametrize(("killed", "status"), [(None, Status.PASS), (True, Status.PASS), (False, Status.FAIL)])
+def test_a_kill_explains_only_the_sigkill_that_we_sent(killed, status):
+    builder = RecordingBuilder(rate_per_s=10)
+    builder.traffic(1)
+    with builder.fault("kill", "etcd1"):
+        builder.traffic(1)
+        ended(builder, killed=killed)
+    builder.traffic(1)
+    assert judged(builder).status is status
+
+
+def test_a_sigkill_just_after_the_heal_is_somebody_else_s():
+    builder = RecordingBuilder(rate_per_s=10)
+    builder.traffic(1)
+    with builder.fault("kill", "etcd1"):
+        builder.traffic(1)
+    builder.traffic(0.5)
+    ended(builder)
+    builder.traffic(1)
+    assert judged(builder).status is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ({"code": -15}, Status.PASS),
+        ({"code": -15, "node": "etcd2"}, Status.FAIL),
+        ({"code": -9, "killed": True}, Status.PASS),
+        ({"code": -9, "killed": False}, Status.FAIL),
+        ({"code": -9, "killed": None}, Status.FAIL),
+    ],
+)
+def test_an_operation_explains_the_polite_end_of_its_own_node_and_no_sigkill_of_others(told, status):
+    builder = RecordingBuilder(rate_per_s=10)
+    builder.traffic(1)
+    with builder.fault("restart", "etcd1", action=StackAction(operation="restart")):
+        builder.traffic(1)
+        ended(builder, **told)
+    builder.traffic(1)
+    assert judged(builder).status is status
+
+
+@pytest.mark.parametrize(("node", "status"), [("etcd1", Status.FAIL), ("etcd2", Status.PASS), ("etcd3", Status.FAIL)])
+def test_of_nodes_restarted_one_by_one_only_the_one_at_hand_may_end(node, status):
+    builder = RecordingBuilder(rate_per_s=10)
+    builder.traffic(1)
+    with builder.fault("roll", "etcd1", "etcd2", "etcd3", action=StackAction(operation="restart")):
+        for one in ("etcd1", "etcd2", "etcd3"):
+            builder.event(EventKind.NOTE, step="roll", node=one, data={"operation": "restart"})
+            builder.traffic(1)
+            if one == "etcd2":
+                ended(builder, code=0, node=node)
+            builder.clock.advance(0.1)
+    builder.traffic(1)
+    assert judged(builder).status is status
+
+
+def test_a_lab_tells_which_sigkill_was_ours():
+    row = {"node": "n1", "name": "etcd", "pid_host": 7, "started_ns": 1, "starts": 1, "exit_code": -9, "ended_ns": 2}
+    assert [_state({**row, "killed": killed}).killed for killed in (True, False)] == [True, False]
 
 
 def test_processes_that_only_run_pass():

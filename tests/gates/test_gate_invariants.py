@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gates.replicas_equal
 from chaos.model import Outcome, Reading, Status
 from chaos.testing import RecordingBuilder, check_gate
 from gates.acknowledged_writes import AcknowledgedWrites
@@ -154,6 +156,53 @@ def test_a_difference_in_one_round_that_did_not_last_passes_and_is_told():
     verdict = replicas(ODD, SAME)
     assert verdict.status is Status.PASS
     assert "1 aside that did not last" in verdict.summary
+
+
+def test_only_the_same_member_odd_on_end_is_a_lasting_difference():
+    other = SAME | {"etcd1": 7.0}
+    assert replicas(ODD, SAME, ODD).status is Status.PASS
+    assert replicas(ODD, other).status is Status.PASS
+    silent = {node: value for node, value in SAME.items() if node != "etcd2"} | {"etcd2": None}
+    assert replicas(ODD, silent, ODD).status is Status.FAIL
+
+
+def quietly(**revisions: int):
+    builder = compared()
+    said = [json.loads(r.text) | {"revision": revisions[r.node], "applied_index": 9} for r in builder.readings]
+    builder.readings = [replace(r, text=json.dumps(text)) for r, text in zip(builder.readings, said, strict=True)]
+    return builder
+
+
+def test_a_member_that_lost_the_last_write_fails_though_all_hash_alike_up_to_it():
+    assert ReplicasEqual().judge(quietly(etcd1=8, etcd2=8, etcd3=8).build()).status is Status.PASS
+    verdict = ReplicasEqual().judge(quietly(etcd1=8, etcd2=7, etcd3=8).build())
+    assert (verdict.status, verdict.certain) == (Status.FAIL, True)
+    assert verdict.numbers["members"] == ["etcd2"]
+    assert verdict.numbers["revisions"] == {"etcd1": 8, "etcd2": 7, "etcd3": 8}
+
+
+def test_members_that_have_not_applied_the_same_log_are_not_compared_for_good():
+    builder = quietly(etcd1=8, etcd2=7, etcd3=8)
+    builder.readings[1] = replace(builder.readings[1], text=builder.readings[1].text.replace(": 9", ": 8"))
+    assert ReplicasEqual().judge(builder.build()).status is Status.INCONCLUSIVE
+
+
+def test_a_member_that_was_found_to_differ_is_never_passed():
+    builder = compared()
+    builder.reading("replica-bisect", "etcd2", None, why="compacted", text="etcd2 differs; from where can't be said")
+    verdict = ReplicasEqual().judge(builder.build())
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "etcd2 differs; from where can't be said" in verdict.summary
+
+
+def test_watching_parses_each_reading_once(monkeypatch):
+    builder, parsed = compared(*[SAME] * 20, quiet=None), []
+    gates.replicas_equal._said.cache_clear()
+    loads = json.loads
+    monkeypatch.setattr(gates.replicas_equal.json, "loads", lambda text: parsed.append(text) or loads(text))
+    for n in range(0, len(builder.readings), 3):
+        assert ReplicasEqual().watch(builder.readings[: n + 3]) is None
+    assert len(parsed) == len({reading.text for reading in builder.readings})
 
 
 @pytest.mark.parametrize("quiet", [None, SILENT, {"etcd1": 5.0}])

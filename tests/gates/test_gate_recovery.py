@@ -57,6 +57,42 @@ def test_errors_keep_traffic_from_being_normal_though_enough_succeeds():
     assert Recovery(limit_s=3).judge(builder.build()).status is Status.FAIL
 
 
+def test_dropped_arrivals_keep_traffic_from_being_normal_though_enough_succeeds():
+    builder = RecordingBuilder()
+    builder.traffic(4)
+    with builder.fault("kill", "etcd1"):
+        builder.traffic(2)
+    builder.traffic(8, rate_per_s=400, dropped_share=0.3)
+    assert Recovery(limit_s=3).judge(builder.build()).status is Status.FAIL
+
+
+def test_drops_of_a_second_that_touches_a_fault_are_not_held_against_recovery():
+    builder = RecordingBuilder()
+    builder.traffic(4)
+    with builder.fault("kill", "etcd1"):
+        builder.traffic(0.5, dropped_share=0.9)
+        builder.events.pop()  # the generator speaks again only half a second after the heal
+    builder.traffic(0.5)
+    builder.traffic(6)
+    verdict = Recovery(limit_s=3).judge(builder.build())
+    assert verdict.status is Status.PASS
+    assert verdict.numbers["value_s"] == 0
+
+
+@pytest.mark.parametrize("down", [0, 6])
+def test_a_healed_fault_that_no_traffic_followed_is_never_passed(down):
+    builder = RecordingBuilder()
+    builder.traffic(4)
+    for occurrence, after_s in enumerate((5 + down, 0)):
+        with builder.fault("kill", "etcd1", occurrence=occurrence):
+            builder.traffic(1, unknown_share=0.9)
+        builder.traffic(down * (not occurrence), unknown_share=0.9)
+        builder.traffic(after_s)
+    verdict = Recovery(limit_s=3).judge(builder.build())
+    assert verdict.status is (Status.FAIL if down else Status.INCONCLUSIVE)
+    assert down or "there was no traffic after kill#1" in verdict.summary
+
+
 def test_a_window_too_short_to_tell_says_how_long_it_must_be():
     verdict = judged(Recovery(limit_s=3), (1, 0.9), (1, 0))
     assert verdict.status is Status.INCONCLUSIVE

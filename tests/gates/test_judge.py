@@ -133,6 +133,70 @@ def test_a_load_that_did_not_reach_its_floor_makes_the_run_invalid():
     assert problems(builder) == ""
 
 
+def test_a_load_whose_last_stage_is_a_share_of_the_peak_is_held_to_that_share():
+    builder = sound()
+    builder.run["load"] |= {"rate_per_s": 400, "stages": [{"share": 1.0, "hold_s": 5.0}, {"share": 0.5}]}
+    assert problems(builder) == ""
+    builder.run["load"]["stages"][-1]["share"] = 1.0
+    assert "200/s offered in steady, 400/s asked" in problems(builder)
+
+
+def test_a_load_that_did_not_come_back_after_the_fault_makes_the_run_invalid():
+    builder = sound()
+    builder.traffic(4, rate_per_s=100)
+    assert "did not come back to its floor: 133/s offered in recovery, 200/s asked" in problems(builder)
+
+
+def test_arrivals_that_found_no_user_after_the_fault_were_offered_all_the_same():
+    builder = sound()
+    builder.traffic(4, dropped_share=0.5)
+    assert problems(builder) == ""
+
+
+def test_a_generator_that_sends_late_after_the_fault_makes_the_run_invalid():
+    builder = sound()
+    builder.traffic(8, lag_p99_s=0.2)
+    assert "the generator sent late: p99 200 ms in recovery" in problems(builder)
+
+
+def closed_loop(*stretches: tuple[float, float]) -> RecordingBuilder:
+    """Stretches of (seconds, share of operations never answered), sent as fast as the users manage."""
+    builder = RecordingBuilder(rate_per_s=20)
+    builder.run["load"] = {"closed_loop": True, "rate_per_s": None}
+    for for_s, unknown_share in stretches:
+        builder.traffic(for_s, unknown_share=unknown_share)
+    return builder
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_run_without_a_single_operation_is_invalid(closed):
+    builder = RecordingBuilder()
+    builder.run["load"]["closed_loop"] = closed
+    builder.traffic(8, rate_per_s=0)
+    assert "no operation was recorded while the run went on" in problems(builder)
+    assert judge(builder.build(), named(Says())).exit_code == 11
+
+
+def test_a_closed_loop_that_was_not_served_for_long_makes_the_run_invalid():
+    assert problems(closed_loop((35, 0))) == ""
+    assert "no operation succeeded for 10 s from t = 10.0 s on" in problems(closed_loop((10, 0), (10, 1), (15, 0)))
+    assert "20 operations succeeded while the run went on; at least 100" in problems(closed_loop((1, 0), (6, 1)))
+
+
+def test_a_closed_loop_whose_generator_is_silent_makes_the_run_invalid():
+    builder = closed_loop((12, 0))
+    builder.events = [event for event in builder.events if event.kind is not EventKind.LOAD]
+    assert "said nothing of itself" in problems(builder)
+
+
+def test_every_generator_that_was_asked_for_must_have_left_its_samples():
+    builder = sound()
+    builder.run["load"]["processes"] = 2
+    assert "1 of 2 generators left a recording" in problems(builder)
+    builder.run["load"]["processes"] = 1
+    assert problems(builder) == ""
+
+
 def test_a_recording_that_does_not_say_what_was_asked_for_is_invalid():
     builder = sound()
     del builder.run["load"]
@@ -206,6 +270,31 @@ def test_a_binary_that_changed_makes_the_run_invalid_unless_an_operation_replace
     replace_it = StackAction(operation="replace", arguments={"version": "3.6.0"})
     assert versions({"version": "3.6.0", "sha256": "bb"}, action=replace_it) == ""
     assert "was replaced by 3.6.0, but runs 3.5.35 at the end" in versions({"nodes": NODES}, action=replace_it)
+
+
+def test_a_version_read_from_a_file_and_not_from_the_process_makes_the_run_invalid():
+    builder = sound()
+    place = next(n for n, event in enumerate(builder.events) if event.kind is EventKind.VERSION)
+    start = builder.events[place]
+    builder.events[place] = replace(start, data={**start.data, "of": "process"})
+    assert problems(builder) == ""
+    builder.events[place] = replace(start, data={**start.data, "of": "file"})
+    assert "etcd1: of its running program nothing was seen at the start, only the file on disk" in problems(builder)
+
+
+def aimed(**told: object) -> str:
+    builder = sound()
+    place = next(n for n, event in enumerate(builder.events) if event.kind is EventKind.INJECT)
+    inject = builder.events[place]
+    builder.events[place] = replace(inject, data={**inject.data, "role": "follower", **told})
+    return problems(builder)
+
+
+def test_a_role_that_was_found_must_be_seen_to_be_held_just_before():
+    assert aimed(role_found=True, role_seen={"etcd1": 1.0}) == aimed(role_found=False, role_seen={}) == ""
+    for seen in ({}, {"etcd2": 1.0}):
+        assert "nothing says that etcd1 still was" in aimed(role_found=True, role_seen=seen)
+    assert "was aimed at the follower and met etcd1, which was not" in aimed(role_found=True, role_seen={"etcd1": 0.0})
 
 
 def test_versions_nobody_told_make_the_run_invalid():
@@ -313,6 +402,13 @@ def test_a_process_that_died_by_itself_holds_though_no_gate_asks():
     assert [verdict.status.name for verdict in asked.verdicts] == ["PASS", "FAIL"]
 
 
+def test_in_an_invalid_run_a_process_that_died_does_not_make_other_gates_count():
+    builder = sound(confirmed=None)
+    builder.process("etcd3", "ended", exit_code=2)
+    said = judge(builder.build(), named(Says(), Says(status=Status.FAIL)))
+    assert [verdict.status.name for verdict in said.verdicts] == ["FAIL", "INCONCLUSIVE", "INCONCLUSIVE"]
+
+
 def test_in_an_invalid_run_a_sigkill_of_unknown_origin_does_not_hold():
     builder = sound(confirmed=None)
     builder.process("etcd3", "ended", exit_code=-9)
@@ -342,6 +438,13 @@ def test_a_set_promotes_only_if_every_required_experiment_ran_and_passed():
     missing = judge_set([one(0)], ["a", "b"])
     assert (missing.decision, missing.exit_code, missing.missing) == (Decision.CANNOT_TELL, 11, ("b",))
     assert "not run: b" in missing.sentence
+
+
+def test_an_experiment_required_twice_must_have_run_twice():
+    short = judge_set([one(0), one(0, "b")], ["a", "b", "a"])
+    assert (short.decision, short.missing) == (Decision.CANNOT_TELL, ("a",))
+    assert judge_set([one(0), one(0, "b"), one(0)], ["a", "b", "a"]).decision is Decision.PROMOTE
+    assert judge_set([one(0)] * 3, ["a", "a"], repeat=2).missing == ("a",)
 
 
 def test_nothing_run_is_never_promoted():

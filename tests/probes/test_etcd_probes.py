@@ -50,13 +50,14 @@ def test_members_are_read_and_a_dead_one_has_no_value():
         seen = {(r.name, r.node): r for r in probe.read(1.0)}
         assert [seen["up", n].value for n in stack.member_names] == [1.0, 1.0, 1.0]
         assert sum(seen["leader", n].value for n in stack.member_names) == 1.0
+        assert all(seen["follower", n].value == 1.0 - seen["leader", n].value for n in stack.member_names)
         assert seen["quorum", ""].value == 1.0
         assert len({seen["raft-term", n].value for n in stack.member_names}) == 1
         assert seen["db-size", "etcd1"].value > 0
 
         target.kill("etcd3")
         seen = {(r.name, r.node): r for r in probe.read(1.0)}
-        for name in ("up", "leader", "raft-term", "applied-index", "revision", "db-size"):
+        for name in ("up", "leader", "follower", "raft-term", "applied-index", "revision", "db-size"):
             assert seen[name, "etcd3"].value is None
             assert "refused" in seen[name, "etcd3"].why
         target.kill("etcd2")

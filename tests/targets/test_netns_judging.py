@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos import fidelity
+from chaos.agent import flow as meter
 from chaos.fidelity import Flow
 from chaos.model import Aimed, Cut, Direction, Freeze, Impairment, Power, Proof, Shape, Signal
 from chaos.targets.netns import probing, signs
@@ -46,6 +49,14 @@ def test_everybody_who_hurts_a_path_has_one_measured(mine):
     measured = {subject for one in paths(mine, [], NODES).hurt for subject in one.subjects}
     pairs = [(a, b) for a in NODES for b in NODES if a != b]
     assert measured == {one.subject for one in mine if any(touches(one, *pair) for pair in pairs)}
+
+
+@pytest.mark.parametrize("action", [Shape(impairment=DELAY, direction=Direction.BOTH), Cut(peers=("m0",))])
+def test_of_a_great_many_subjects_each_has_a_path_measured(action):
+    nodes = [f"m{i}" for i in range(40)]
+    mine = [Aimed(subject=node, action=action) for node in nodes[1:]]
+    measured = {subject for one in paths(mine, [], nodes).hurt for subject in one.subjects}
+    assert measured == set(nodes[1:])
 
 
 def test_a_shape_inwards_spares_the_way_out_and_the_other_peers():
@@ -102,6 +113,58 @@ def test_the_hurt_path_delayed_and_the_others_not_is_a_confirmation():
     assert fidelity.proof(judged([flow("n2", "n1", 0.05), *others])) is Proof.MISMATCH
     others[0] = flow("n3", "n1", 50.05)
     assert fidelity.proof(judged([flow("n2", "n1", 50.05), *others])) is Proof.MISMATCH
+
+
+OTHERS_BARE = [flow("n3", "n1", 0.05), flow("n1", "n2", 0.05), flow("n2", "n3", 0.05)]
+
+
+@pytest.mark.parametrize("absent", [0, 1])
+def test_a_path_of_which_the_meter_tells_nothing_leaves_doubt(absent):
+    told = [flow("n2", "n1", 50.05), *OTHERS_BARE]
+    del told[absent]
+    assert fidelity.proof(judged(told)) is Proof.INCONCLUSIVE
+
+
+def test_a_healed_path_of_which_the_meter_tells_nothing_leaves_doubt():
+    mine = [Aimed(subject="n1", action=Shape(impairment=DELAY, peers=("n2",)))]
+    plan = probing.plan([mine[0].action], paths(mine, [], NODES))
+    assert fidelity.proof(plan.judge_gone(Quiet(), {}).of("n1")) is Proof.INCONCLUSIVE
+    assert fidelity.proof(plan.judge_gone(Quiet(), {("n2", "n1"): flow("n2", "n1", 0.05)}).of("n1")) is Proof.CONFIRMED
+
+
+def test_a_watch_expects_no_packets_where_it_sends_none():
+    mine = [Aimed(subject="n1", action=Shape(impairment=Impairment(rate_bit_s=1e6), peers=("n2",)))]
+    plan = probing.plan([mine[0].action], paths(mine, [], NODES))
+    sent = {(one["source"], one["sink"]) for one in probing.watch_flows(plan)[0]}
+    assert ("n2", "n1") not in sent
+    assert plan.judge(Quiet(), {pair: flow(*pair, 0.05) for pair in sent}, watch=True).on("n1") == []
+    assert plan.judge(Quiet(), {pair: flow(*pair, 0.05) for pair in sent}).on("n1") != []
+
+
+def lost(refused=0) -> Flow:
+    return Flow(source="n2", sink="n1", sent=60, received=0, refused=refused)
+
+
+@pytest.mark.parametrize(
+    ("action", "refused", "proof"),
+    [
+        (Cut(peers=("n2",)), 0, Proof.CONFIRMED),
+        (Cut(peers=("n2",)), 1, Proof.INCONCLUSIVE),
+        (Power(), 60, Proof.CONFIRMED),
+    ],
+)
+def test_packets_that_never_left_prove_no_cut_but_where_there_is_no_power(action, refused, proof):
+    mine = [Aimed(subject="n1", action=action)]
+    plan = probing.plan([action], paths(mine, [], ("n1", "n2")))
+    got = {("n2", "n1"): lost(refused), ("n1", "n2"): replace(lost(), source="n1", sink="n2")}
+    assert fidelity.proof(plan.judge(Quiet(), got).of("n1")) is proof
+    assert fidelity.proof(fidelity.judge(action, lost(), lost(refused))) is proof
+
+
+def test_refused_packets_of_several_rounds_are_added_and_read_from_the_meter():
+    assert fidelity.together([lost(2), lost(3)]).refused == 5
+    one = meter.Flow(0, meter.Asked(source="n2", sink="n1", packets=1, per_s=1.0), 0, sent=1, refused=1)
+    assert Flow.read(one.result()).refused == 1
 
 
 def test_a_bare_path_keeps_its_newest_packets():
@@ -183,6 +246,14 @@ def test_a_dead_shaper_and_a_lost_rule_are_mismatches():
     assert signs_of(shape, {"shaper": {"alive": True}, "held": True}) is Proof.CONFIRMED
     assert signs_of(shape, {"shaper": {"alive": True}, "held": False}) is Proof.MISMATCH
     assert signs_of(shape, {"shaper": {"alive": False}, "held": False}) is Proof.MISMATCH
+
+
+def test_a_rule_that_is_held_is_no_effect_where_no_packets_were_measured():
+    seen = signs.in_force(Shape(impairment=DELAY), UNDO, {}, {"shaper": {"alive": True}, "held": True}, ())
+    for action in (Shape(impairment=DELAY), Cut(peers=("n2",))):
+        assert fidelity.proof([*seen, *signs.without_packets(action, ())]) is Proof.INCONCLUSIVE
+        assert signs.without_packets(action, seen) == ()
+    assert signs.without_packets(Freeze(), ()) == ()
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from chaos.targets.netns.sweep import sweep
 from chaos.targets.netns.target import NetnsTarget, differences, heal_leftovers, open_netns
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.real,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, of a user namespace at least"),
 ]

@@ -61,7 +61,7 @@ def start(tmp_path):
         generator.kill()
 
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 
 def test_arrivals_are_the_schedule_and_the_recording_says_so(start, shared_etcd, tmp_path):

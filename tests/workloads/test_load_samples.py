@@ -104,7 +104,12 @@ def test_each_second_counts_for_itself_and_totals_go_on():
 def test_processes_add_up_and_one_that_died_ends_the_whole():
     fine = LoadStatus(at_ns=1, running=True, rate_per_s=10, ok=5, cpu_share=0.5, p99_s=0.1, offered_per_s=10)
     dead = LoadStatus(at_ns=1, running=False, ok=1, cpu_share=0.7, why="killed")
-    whole = combined([fine, dead], 2)
+    whole = combined([fine, dead])
     assert (whole.ok, whole.rate_per_s, whole.cpu_share, whole.p99_s) == (6, 10, 0.7, 0.1)
     assert (whole.running, whole.why) == (False, "killed")
-    assert combined([fine, fine], 2).running
+    assert combined([fine, fine]).running
+
+
+def test_a_status_of_several_is_as_old_as_the_oldest_of_them():
+    old, new = (LoadStatus(at_ns=at_ns, running=True) for at_ns in (1, 9))
+    assert combined([new, old]).at_ns == 1

@@ -8,6 +8,7 @@ A frozen init can't be asked anything, so what is to be watched is listed before
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +46,8 @@ def undo(ground: Ground, undo: Mapping[str, Any]) -> None:
     """Thaw; a cgroup that is gone has nothing frozen in it."""
     if not undo["freezer"]:
         effect("freeze.undo", lambda: ground.node_call(undo["subject"], {"op": "cont_all"}))
-    elif Path(undo["freezer"]).exists():
-        effect("freeze.undo", lambda: Path(undo["freezer"]).write_text("0", encoding="ascii"))
+    elif (freezer := _freezer_of_a_lab(undo)).exists():
+        effect("freeze.undo", lambda: freezer.write_text("0", encoding="ascii"))
 
 
 def observe(ground: Ground, undo: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,6 +55,15 @@ def observe(ground: Ground, undo: Mapping[str, Any]) -> dict[str, Any]:
     ground.place(undo["subject"])
     seen = [{**p, "stat": processes.stat(p["pid_lab"])} for p in undo["processes"]]
     return {"processes": seen, "frozen": _frozen(undo["freezer"])}
+
+
+def _freezer_of_a_lab(undo: Mapping[str, Any]) -> Path:
+    """Return the freezer of a record; AgentError if it is no lab's: a record is data, and we may be root."""
+    freezer = Path(undo["freezer"])
+    known = re.search(rf"/chaosgate-cg[0-9a-f]{{8}}/{re.escape(undo['subject'])}/cgroup\.freeze\Z", str(freezer))
+    if not known or freezer != freezer.resolve():
+        raise AgentError(f"{freezer}: not the freezer of {undo['subject']} in a lab; nothing is written there")
+    return freezer
 
 
 def _frozen(freezer: str) -> bool | None:

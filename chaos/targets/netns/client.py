@@ -8,6 +8,7 @@ The end of the agent answers every waiting future with an AgentError and is itse
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -76,7 +77,7 @@ class AgentClient:
             try:
                 self._stdin.write(line)
                 self._stdin.flush()
-            except OSError:
+            except (OSError, ValueError):  # ValueError: closed on our side
                 del self._waiting[number]
                 future.set_result({"error": self._epitaph()})
         return future
@@ -102,8 +103,9 @@ class AgentClient:
             self._process.kill()
             self._process.wait()
         self._ended.wait(END_S)
-        self._stdin.close()
-        self._stdout.close()
+        for pipe in (self._stdin, self._stdout):
+            with contextlib.suppress(OSError):  # what is still in the buffer has nobody to read it
+                pipe.close()
 
     def _read(self) -> None:
         for line in self._stdout:

@@ -23,6 +23,7 @@ from chaos.targets.netns.probing import Plan, flows_of, read_flows, watch_flows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from chaos.fidelity import Flow
     from chaos.targets.netns.target import NetnsTarget
@@ -126,6 +127,8 @@ class NetnsInjection:
                 self._watch()
         except HarnessError as error:
             self.alarm(str(error))
+        except Exception as error:  # noqa: BLE001 - a watch that ended in silence would pass for a fault that holds
+            self.alarm(f"the measuring broke down: {error!r}")
         finally:
             self._watched.set()
 
@@ -133,11 +136,9 @@ class NetnsInjection:
         """Measure, and again if a noisy moment left doubt; a mismatch is never measured away."""
         pcap = self._target.evidence_file(f"{self.name}-confirm.pcap")
         for _ in range(ATTEMPTS):
-            found = [(part, *self._signs_now(part)) for part in self._parts]
-            flows, tail_s = flows_of(self._plan)
-            paths = self._plan.judge(self._target.bare, self._flows(flows, tail_s, pcap))
-            told = [(part, at_ns, [*seen, *paths.of(part.aimed.subject)]) for part, at_ns, seen in found]
-            if self._healing.is_set() or all(fidelity.proof(mine) is not Proof.INCONCLUSIVE for _, _, mine in told):
+            told = self._measured_once(pcap)
+            proofs = {fidelity.proof(mine) for _, _, mine in told}
+            if self._healing.is_set() or Proof.MISMATCH in proofs or Proof.INCONCLUSIVE not in proofs:
                 break
         for part, effective_ns, mine in told:
             if self._healing.is_set() and part.death is None:  # seen in force or not: it no longer can be told
@@ -147,6 +148,26 @@ class NetnsInjection:
                 part, "confirm", mine, proof, _sentence(proof, mine), effective_ns or part.applied_ns, (pcap.name,)
             )
 
+    def _measured_once(self, pcap: Path) -> list[tuple[Part, int | None, list[Measurement]]]:
+        """Look and measure once: each part, since when it is in force if signs tell, and what was measured."""
+        found = [self._signs_undisturbed(part) for part in self._parts]
+        flows, tail_s = flows_of(self._plan)
+        paths = self._plan.judge(self._target.bare, self._flows(flows, tail_s, pcap))
+        told = []
+        for part, (at_ns, seen) in zip(self._parts, found, strict=True):
+            subject = part.aimed.subject
+            by_packets = [*paths.of(subject), *signs.without_packets(part.action, paths.on(subject))]
+            told.append((part, at_ns, [*seen, *self._undisturbed(by_packets)]))
+        return told
+
+    def _signs_undisturbed(self, part: Part) -> tuple[int | None, tuple[Measurement, ...]]:
+        at_ns, seen = self._signs_now(part)
+        return at_ns, seen if part.death is not None else self._undisturbed(seen)  # a death was seen before any heal
+
+    def _undisturbed(self, seen: Sequence[Measurement]) -> tuple[Measurement, ...]:
+        """Of what was measured up to now: once a heal has begun, a mismatch may be the heal's own work."""
+        return fidelity.doubted(seen, "it was healed meanwhile") if self._healing.is_set() else tuple(seen)
+
     def _watch(self) -> None:
         flows, tail_s = watch_flows(self._plan)
         for flow in self._flows(flows, tail_s).values():
@@ -154,7 +175,7 @@ class NetnsInjection:
         if self._healing.is_set():
             return
         got = {(r[0].source, r[0].sink): fidelity.together(r) for r in self._rounds.values()}
-        paths = self._plan.judge(self._target.bare, got)
+        paths = self._plan.judge(self._target.bare, got, watch=True)
         for part in self._parts:
             _, found = self._signs_now(part, patience_s=0.0)
             mine = fidelity.undoubted([*found, *paths.of(part.aimed.subject)])

@@ -313,6 +313,7 @@ def _state(row: Mapping[str, Any]) -> ProcessState:
         starts=row["starts"],
         exit_code=row["exit_code"],
         ended_ns=row["ended_ns"],
+        killed=row["killed"],
     )
 
 

@@ -16,20 +16,29 @@ from chaos.model import Aimed, Cut, Direction, Impairment, Power, Shape
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-SHAPED_MAX = 6  # paths measured for the shapes of one step; a cut is cheap and measured on all, up to CUT_MAX
+SHAPED_MAX = 6  # paths measured for the shapes of one step, or one a subject; a cut is cheap: CUT_MAX, or one a subject
 CUT_MAX = 24
 SPARED_MAX = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hurt:
-    """A path, and all that happens on it: cut, or these impairments in turn. `subjects`: whose actions do it."""
+    """A path, and all that happens on it: cut, or these impairments in turn. `subjects`: whose actions do it.
+
+    `dark`: one of its ends has no power, so that even the sender's own link is down.
+    """
 
     source: str
     sink: str
     subjects: frozenset[str]
     cut: bool = False
+    dark: bool = False
     impairments: tuple[Impairment, ...] = ()
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Source and sink."""
+        return self.source, self.sink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +65,7 @@ def paths(mine: Sequence[Aimed], others: Sequence[Aimed], nodes: Sequence[str]) 
     """Choose the paths of a step among all ordered pairs of nodes; `others` are the actions of other steps in force."""
     pairs = [(a, b) for a in nodes for b in nodes if a != b]
     hurt = [_hurt(pair, mine, others) for pair in pairs if any(touches(one, *pair) for one in mine)]
-    cuts = [one for one in hurt if one.cut][:CUT_MAX]
+    cuts = _fairly([one for one in hurt if one.cut], CUT_MAX)
     shaped = _fairly([one for one in hurt if not one.cut], SHAPED_MAX)
     free = [pair for pair in pairs if not any(touches(one, *pair) for one in [*mine, *others])]
     victims = {one.subject for one in mine}
@@ -70,12 +79,13 @@ def _hurt(pair: tuple[str, str], mine: Sequence[Aimed], others: Sequence[Aimed])
         sink=pair[1],
         subjects=frozenset(one.subject for one in acting if one in mine),
         cut=any(isinstance(one.action, Cut | Power) for one in acting),
+        dark=any(isinstance(one.action, Power) for one in acting),
         impairments=tuple(one.action.impairment for one in acting if isinstance(one.action, Shape)),
     )
 
 
 def _fairly(hurt: list[Hurt], most: int) -> list[Hurt]:
-    """Take paths so that each subject, and each of its directions, comes before anybody's second."""
+    """Take `most` paths, each subject and each of its directions before anybody's second, and one of every subject."""
     turns: dict[tuple[str, str], int] = {}
 
     def turn(one: Hurt) -> int:
@@ -87,7 +97,11 @@ def _fairly(hurt: list[Hurt], most: int) -> list[Hurt]:
         return rank
 
     ranked = [(turn(one), index, one) for index, one in enumerate(hurt)]
-    return [one for _, _, one in sorted(ranked, key=lambda item: item[:2])[:most]]
+    taken: list[Hurt] = []
+    for _, _, one in sorted(ranked, key=lambda item: item[:2]):
+        if len(taken) < most or not any(one.subjects & other.subjects for other in taken):
+            taken.append(one)
+    return taken
 
 
 def _spared(free: Iterable[tuple[str, str]], victims: set[str]) -> list[tuple[str, str]]:

@@ -38,9 +38,13 @@ class Judged:
     hurt: tuple[tuple[frozenset[str], Measurement], ...]
     spared: tuple[Measurement, ...]
 
+    def on(self, subject: str) -> list[Measurement]:
+        """Return what was measured on the paths that a subject's actions hurt."""
+        return [one for subjects, one in self.hurt if subject in subjects]
+
     def of(self, subject: str) -> list[Measurement]:
         """Return what concerns a subject."""
-        return [*(one for subjects, one in self.hurt if subject in subjects), *self.spared]
+        return [*self.on(subject), *self.spared]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,27 +62,32 @@ class Plan:
         delays = [sum(one.delay_s for one in path.impairments) for path in self.paths.hurt]
         return 1e3 * max(delays, default=0.0)
 
-    def judge(self, bare: Bare, got: Mapping[Pair, Flow]) -> Judged:
-        """Judge the step while it is in force."""
-        hurt = []
+    def judge(self, bare: Bare, got: Mapping[Pair, Flow], *, watch: bool = False) -> Judged:
+        """Judge the step while it is in force; of a `watch`, the paths that it sends packets over."""
+        hurt: list[tuple[frozenset[str], Measurement]] = []
         for path in self.paths.hurt:
-            if flow := got.get((path.source, path.sink)):
-                hurt += [(path.subjects, one) for one in _judge_hurt(path, bare.of(path.source, path.sink), flow)]
+            if watch and not _watched(path):
+                continue
+            flow = got.get(path.pair)
+            found = _judge_hurt(path, bare.of(*path.pair), flow) if flow else (_absent(path.pair),)
+            hurt += [(path.subjects, one) for one in found]
         return Judged(hurt=tuple(hurt), spared=self._judge_spared(bare, got))
 
     def judge_gone(self, bare: Bare, got: Mapping[Pair, Flow]) -> Judged:
         """Judge the step after its heal: the paths that it hurt must be as they were."""
-        hurt = []
+        hurt: list[tuple[frozenset[str], Measurement]] = []
         for path in self.paths.hurt:
-            if flow := got.get((path.source, path.sink)):
-                before = bare.of(path.source, path.sink)
-                found = fidelity.judge_gone(path.impairments, before, flow)
-                hurt += [(path.subjects, one) for one in found]
+            flow, before = got.get(path.pair), bare.of(*path.pair)
+            found = fidelity.judge_gone(path.impairments, before, flow) if flow else (_absent(path.pair),)
+            hurt += [(path.subjects, one) for one in found]
         return Judged(hurt=tuple(hurt), spared=())
 
     def _judge_spared(self, bare: Bare, got: Mapping[Pair, Flow]) -> tuple[Measurement, ...]:
-        flows = [(bare.of(*pair), got[pair]) for pair in self.paths.spared if pair in got]
-        return tuple(one for before, flow in flows for one in fidelity.judge_spared(before, flow, self.asked_ms))
+        found: list[Measurement] = []
+        for pair in self.paths.spared:
+            flow = got.get(pair)
+            found += fidelity.judge_spared(bare.of(*pair), flow, self.asked_ms) if flow else [_absent(pair, "spared")]
+        return tuple(found)
 
 
 def plan(actions: Sequence[NodeAction], paths: Paths) -> Plan:
@@ -111,7 +120,7 @@ def watch_flows(plan: Plan) -> tuple[list[dict[str, Any]], float]:
     hurt = [
         _flow(p.source, p.sink, WATCH_PACKETS, WATCH_PER_S, corrupts=_corrupts(p))
         for p in plan.paths.hurt
-        if not any(one.rate_bit_s for one in p.impairments)
+        if _watched(p)
     ]
     return hurt + [_flow(*pair, WATCH_PACKETS, WATCH_PER_S) for pair in plan.paths.spared], plan.tail_s
 
@@ -132,7 +141,19 @@ def read_flows(answer: Mapping[str, Any]) -> dict[Pair, Flow]:
 
 
 def _judge_hurt(path: Hurt, bare: Flow, got: Flow) -> tuple[Measurement, ...]:
-    return (fidelity.judge_cut(got),) if path.cut else fidelity.judge_shaped(path.impairments, bare, got)
+    if path.cut:
+        return (fidelity.judge_cut(got, dark=path.dark),)
+    return fidelity.judge_shaped(path.impairments, bare, got)
+
+
+def _absent(pair: Pair, path: str = "hurt") -> Measurement:
+    """Say of a path that was to be measured that the meter told nothing of it."""
+    return fidelity.check(f"packets {pair[0]}→{pair[1]}", holds=None, why="the meter told nothing of them", path=path)
+
+
+def _watched(path: Hurt) -> bool:
+    """Tell whether a few packets say anything: of a rate limit they do not, and they stand in its queue."""
+    return not any(one.rate_bit_s for one in path.impairments)
 
 
 def _after_heal(packets: int) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chaos.fidelity import check
-from chaos.model import Freeze, Power, Signal
+from chaos.model import Cut, Freeze, Power, Shape, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +49,13 @@ def gone(action: NodeAction, undo: Look, second: Look) -> tuple[Measurement, ...
         killed = isinstance(action, Signal) and action.signal == "KILL"
         return _running(undo, second, started_again=killed)
     return ()
+
+
+def without_packets(action: NodeAction, hurt: Sequence[Measurement]) -> tuple[Measurement, ...]:
+    """Put a shape or cut in doubt whose paths nobody measured: a rule that is held is no effect."""
+    if not isinstance(action, Shape | Cut) or hurt:
+        return ()
+    return (check("packets measured", holds=None, why="no path that it hurts was measured"),)
 
 
 def ended_ns(second: Look) -> int | None:

@@ -4,6 +4,9 @@
                 groups.json  the cgroups it was about to make, written before they were made
 
 A lock that nobody holds has no owner: the folder and its cgroups go. Age proves nothing, and is never asked.
+
+What stands in these folders is acted upon with all our powers, and the base has a name that everybody can guess: a
+link, or a folder that another user made, is refused (as ssh refuses the files of others, ssh_config(5)).
 """
 
 from __future__ import annotations
@@ -15,10 +18,12 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos.errors import UsageError
 from chaos.targets.netns import cgroups
 
 if TYPE_CHECKING:
@@ -47,9 +52,30 @@ class Swept:
     failed: tuple[str, ...] = ()
 
 
+def is_ours(folder: Path) -> bool:
+    """Tell whether it is there, a folder and no link, and this user's."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+
+
+def trust(base: Path) -> None:
+    """Be content if `base` is our own folder or not there; UsageError if another user may have put it there."""
+    if os.path.lexists(base) and not is_ours(base):
+        raise UsageError(
+            f"{base}: a link, no folder, or another user's (we are uid {os.geteuid()}), so what is in it is not"
+            " believed; remove it, or name a folder of your own in CHAOSGATE_LABS"
+        )
+
+
 def claim(base: Path) -> Owned:
-    """Make a folder of a new id below `base`, and lock it."""
-    base.mkdir(parents=True, exist_ok=True)
+    """Make a folder of a new id below `base`, and lock it; UsageError if the base is another's."""
+    trust(base)
+    with contextlib.suppress(FileExistsError):
+        base.mkdir(parents=True, mode=0o700)
+    trust(base)  # whoever was faster than we
     while True:
         lab = f"cg{secrets.token_hex(4)}"
         folder = base / lab
@@ -94,12 +120,13 @@ def clear(folder: Path) -> tuple[Path, ...]:
 
 
 def sweep(base: Path) -> Swept:
-    """Remove every lab below `base` that no living process owns."""
+    """Remove every lab below `base` that no living process owns; UsageError if the base is another's."""
+    trust(base)
     labs: list[str] = []
     groups: list[Path] = []
     failed: list[str] = []
     for folder in sorted(base.iterdir()) if base.is_dir() else ():
-        if not _ID.fullmatch(folder.name) or not folder.is_dir():
+        if not _ID.fullmatch(folder.name) or not is_ours(folder):
             continue
         if not (folder / LOCK).exists():
             with contextlib.suppress(OSError):  # not empty: no lab of ours looks so

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import chaos
 from chaos.agent import journal, replay
 from chaos.agent.points import effect
-from chaos.errors import AgentError, CapabilityError, HarnessError, TargetError
+from chaos.errors import AgentError, CapabilityError, DirtyError, HarnessError, TargetError
 from chaos.fidelity import check
 from chaos.model import Aimed, Cut, Freeze, NodeAction, Power, Shape, Signal, StackAction, to_json
 from chaos.targets.netns import probing
@@ -31,6 +31,7 @@ from chaos.targets.netns.client import AgentClient
 from chaos.targets.netns.injection import NetnsInjection
 from chaos.targets.netns.lab import Lab
 from chaos.targets.netns.paths import paths
+from chaos.targets.netns.sweep import is_ours, sweep, trust
 
 if TYPE_CHECKING:
     import subprocess
@@ -305,9 +306,21 @@ def open_netns(nodes: Sequence[NodeSpec], *, base: Path, evidence: Path) -> Iter
 
 
 def heal_leftovers(base: Path) -> list[str]:
-    """Replay every journal below `base` that no living run owns; return what was undone. DirtyError if one can't be."""
-    folders = sorted(path for path in base.glob(f"*/{JOURNAL}") if not journal.is_owned(path))
-    return [f"{folder}: {name}" for folder in folders for name in replay.heal(folder)]
+    """Replay every journal below `base` that no living run owns; return what was undone.
+
+    DirtyError if one can't be undone; UsageError if the base is another user's.
+    """
+    trust(base)
+    ours = [path for path in base.glob(f"*/{JOURNAL}") if is_ours(path.parent) and is_ours(path)]
+    dead = sorted(path for path in ours if not journal.is_owned(path.parent) and not journal.is_owned(path))
+    return [f"{folder}: {name}" for folder in dead for name in replay.heal(folder)]
+
+
+def clear_leftovers(base: Path) -> None:
+    """Undo and remove what dead runs left below `base`, before anything new begins; DirtyError if something stays."""
+    heal_leftovers(base)
+    if failed := sweep(base).failed:
+        raise DirtyError(f"a dead run left what would not go: {'; '.join(failed)}; `chaosgate heal` tries again")
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from chaos.agent.shaper import Rule, ShaperError
 from chaos.model import Burst, Impairment
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 NOISE_MS = 15.0  # of a loaded machine; a wrong path is off by more
 TRIES = 5  # noise only ever adds to a delay, and not every time

@@ -21,7 +21,7 @@ from chaos.agent.shaper.netem import NetemShaper
 from chaos.agent.shaper.values import rules_to_json
 from chaos.model import Impairment
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 HERE = Path(__file__).parent
 SLOW = Rule(direction="in", impairment=Impairment(delay_s=0.2))

@@ -7,9 +7,14 @@ import os
 
 import pytest
 
+from chaos.agent import journal
+from chaos.errors import DirtyError, UsageError
+from chaos.leftovers import heal_all
+from chaos.targets import TARGETS
 from chaos.targets.netns import cgroups
 from chaos.targets.netns.cgroups import Groups, Mounts, Parents
 from chaos.targets.netns.sweep import LOCK, claim, clear, note_groups, sweep
+from chaos.targets.netns.target import clear_leftovers, heal_leftovers
 from tests.leftovers import await_true
 
 
@@ -94,6 +99,93 @@ def test_a_claim_is_ours_alone(tmp_path):
     clear(owned.folder)
     os.close(owned.lock)
     await_true("it is gone", lambda: not owned.folder.exists())
+
+
+# ---------------------------------------------------------------- whose folder it is
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+DOORS = pytest.mark.parametrize("door", [claim, sweep, heal_leftovers, clear_leftovers], ids=lambda one: one.__name__)
+
+
+def test_a_folder_of_labs_is_made_for_its_user_alone(tmp_path):
+    base = tmp_path / "new" / "labs"
+    os.close(claim(base).lock)
+    assert base.stat().st_mode & 0o777 == 0o700
+
+
+@DOORS
+def test_a_link_in_the_place_of_the_folder_is_refused_and_not_followed(tmp_path, door):
+    (tmp_path / "precious" / "cg01234567").mkdir(parents=True)
+    (tmp_path / "labs").symlink_to(tmp_path / "precious")
+    with pytest.raises(UsageError, match="not believed"):
+        door(tmp_path / "labs")
+    assert [path.name for path in (tmp_path / "precious").iterdir()] == ["cg01234567"]
+
+
+@needs_root
+@DOORS
+def test_a_folder_that_another_user_made_is_refused(tmp_path, door):
+    (tmp_path / "cg01234567").mkdir()
+    os.chown(tmp_path, 65534, 65534)
+    with pytest.raises(UsageError, match="another user's"):
+        door(tmp_path)
+    assert (tmp_path / "cg01234567").is_dir()
+
+
+def test_the_heal_command_refuses_a_link_too(tmp_path, monkeypatch):
+    (tmp_path / "labs").symlink_to(tmp_path / "nowhere")
+    monkeypatch.setenv("CHAOSGATE_LABS", str(tmp_path / "labs"))
+    with pytest.raises(UsageError, match="CHAOSGATE_LABS"):
+        heal_all(lambda _: None)
+
+
+def journalled(folder):
+    """Leave the journal of a dead agent in a lab's folder."""
+    held = journal.Journal(folder / "journal")
+    held.write(journal.Record(name="i1.0", kind="freeze", undo={"subject": "n1", "freezer": ""}))
+    held.close()
+
+
+@needs_root
+def test_labs_and_journals_that_another_user_planted_are_left_alone(tmp_path):
+    planted, own = tmp_path / "cg01234567", tmp_path / "cg89abcdef"
+    for folder in (planted, own):
+        folder.mkdir()
+        (folder / LOCK).touch()
+        journalled(folder)
+    os.chown(planted, 65534, 65534)
+    assert heal_leftovers(tmp_path) == [f"{own / 'journal'}: i1.0"]
+    assert sweep(tmp_path).labs == ("cg89abcdef",)
+    assert (planted / "journal" / "i1.0.json").exists()
+
+
+def test_the_journal_of_a_lab_whose_run_lives_is_its_runs_to_heal(tmp_path):
+    owned = claim(tmp_path)
+    journalled(owned.folder)  # its agent is dead; the run will start another
+    assert heal_leftovers(tmp_path) == []
+    os.close(owned.lock)
+    assert heal_leftovers(tmp_path) == [f"{owned.folder / 'journal'}: i1.0"]
+
+
+# ---------------------------------------------------------------- before a new lab
+
+
+def test_a_new_lab_begins_by_clearing_what_dead_runs_left(tmp_path, dead, monkeypatch):
+    journalled(dead.folder)
+    monkeypatch.setenv("CHAOSGATE_LABS", str(tmp_path))
+    TARGETS["netns"].open([], cpu={}, evidence=tmp_path / "evidence")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_lab_is_opened_while_a_dead_one_would_not_go(tmp_path, dead, monkeypatch):
+    monkeypatch.setattr(cgroups, "_EMPTY_S", 0.05)
+    monkeypatch.setenv("CHAOSGATE_LABS", str(tmp_path))
+    stuck = tmp_path / f"chaosgate-{dead.id}"
+    stuck.mkdir()
+    (stuck / "file").touch()  # as a process would, it keeps rmdir from working
+    note_groups(dead.folder, [stuck])
+    with pytest.raises(DirtyError, match="would not go"):
+        TARGETS["netns"].open([], cpu={}, evidence=tmp_path / "evidence")
 
 
 HYBRID = """\

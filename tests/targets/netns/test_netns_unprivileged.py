@@ -15,7 +15,7 @@ import pytest
 from tests.leftovers import assert_nothing_left, await_true, snapshot
 
 ROOT = Path(__file__).parents[3]
-NEEDED = ("__init__.py", "errors.py", "model.py", "targets/__init__.py", "targets/netns")
+NEEDED = ("__init__.py", "errors.py", "model.py", "clock.py", "agent", "targets/__init__.py", "targets/netns")
 UID = 65534
 USER_ROOT = ("unshare", "--user", "--map-root-user")
 
@@ -105,8 +105,9 @@ def home():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(source, copy) if source.is_dir() else shutil.copy(source, copy)
         (home / "labs").mkdir()
-        for path in (home, home / "labs"):
-            path.chmod(0o777)
+        home.chmod(0o777)
+        if os.geteuid() == 0:
+            os.chown(home / "labs", UID, UID)  # in a folder of another's no lab is made
         yield home
 
 
@@ -141,6 +142,15 @@ def test_an_ordinary_user_has_the_same_lab_with_fewer_capabilities(home):
 def test_with_a_network_of_its_own_a_thread_comes_back_to_it(home):
     said = run(home, "everything", (*USER_ROOT, "--net"))
     assert said["left to"] == ["lo"]
+
+
+def test_an_ordinary_user_makes_no_lab_in_a_folder_of_another(home):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    os.chown(home / "labs", 0, 0)
+    (home / "labs").chmod(0o777)
+    assert "not believed" in run(home, "everything")["error"]
+    assert not list((home / "labs").iterdir())
 
 
 def test_a_cpu_limit_is_refused_where_there_are_no_cgroups(home):
