@@ -103,6 +103,8 @@ class Firing:
         for aimed in operations:
             assert isinstance(aimed.action, StackAction)
             name = aimed.action.operation
+            if self.closing.is_set():  # an abort never injects more
+                raise HarnessError(f"the run ended before {name} of {aimed.subject}")
             announce(f"operate.{name}")
             self.say(  # whose process may end from now on, for the judge
                 EventKind.NOTE,

@@ -63,7 +63,7 @@ class Run:
     starts: int = 0
     exit_code: int | None = None
     ended_ns: int | None = None
-    killed: bool = False  # by a signal op: `revive` starts it again
+    killed: bool = False  # by a signal op: `revive` starts it again, unless it is retired
     held: bool = False  # by a signal op STOP: cont_all leaves it stopped
     retired: bool = False  # ended for good
     unpowered: bool = False  # ran when the node lost its power: `boot` starts it again
@@ -229,7 +229,7 @@ class NodeInit:
             os.killpg(run.pid, number)
             self._runs[run.name] = replace(
                 run,
-                killed=(run.killed or signal_name == "KILL") and not lasting,
+                killed=run.killed or signal_name == "KILL",
                 held=signal_name == "STOP" or (run.held and signal_name != "CONT"),
                 retired=run.retired or lasting,
             )
@@ -237,7 +237,7 @@ class NodeInit:
         return [run.name for run in hit]
 
     def _revive(self, name: str) -> list[str]:
-        names = [run.name for run in self._named(name) if run.killed]
+        names = [run.name for run in self._named(name) if run.killed and not run.retired]
         self._await_reaped(names)
         failed = self._restart(names)
         self._tell()

@@ -18,7 +18,7 @@ stop_all  {} → {}: SIGSTOP to every process of the node, forks and daemons inc
 cont_all  {} → {}: SIGCONT to all, but those that a signal op stopped
 row       {name, pid (in the node), pid_lab (in the lab), pid_host (the controller's), started_ns, starts, exit_code
           (null: runs; negative: ended by that signal), ended_ns, stopped (by SIGSTOP or frozen), killed (by a signal
-          op, not revived), node}
+          op, and not started since), node}
 
 Ops of the lab:
 
