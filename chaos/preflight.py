@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 from chaos import plan as planning
 from chaos.errors import CapabilityError, UsageError
 from chaos.model import StackAction, Topology
-from chaos.ports import ProvidesVersions
+from chaos.ports import LimitsCpu, ProvidesVersions
 from chaos.stacks import STACKS
 from chaos.targets import TARGETS, TargetKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from chaos.model import Action, Experiment
     from chaos.plan import Timeline
+    from chaos.ports import Stack
     from chaos.session import Options
 
 DOCUMENTATION_NET = "192.0.2"  # RFC 5737: addresses that stand for those which a lab will give
@@ -66,11 +67,19 @@ def describe(experiment: Experiment, target: str) -> str:
     return planning.describe(timeline(experiment), backend=target_kind(target).backend)
 
 
+def limits_of(stack: Stack) -> Mapping[str, float]:
+    """Return the cores that nodes of the stack are limited to, if it limits any."""
+    return stack.cpu_limits() if isinstance(stack, LimitsCpu) else {}
+
+
 def refuse_what_cannot_run(experiments: Sequence[Experiment], options: Options) -> None:
     """Raise SpecError, UsageError or CapabilityError, before anything is touched, if one of the set can't run."""
     kind = target_kind(options.target)
     missing: list[str] = []
     for experiment in experiments:
+        limits = limits_of(STACKS[experiment.stack.name](experiment))
+        if limits and (why_not := kind.no_cpu_limit()):
+            missing.append(f"{experiment.name}: cpu-limit on {', '.join(limits)}: {why_not}")
         for action in actions(experiment, timeline(experiment)):
             try:
                 kind.backend(action)

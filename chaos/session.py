@@ -24,10 +24,11 @@ from chaos.agent.points import announce
 from chaos.aiming import Aim
 from chaos.clock import MonotonicClock
 from chaos.engine import Engine
-from chaos.errors import CapabilityError, ChaosgateError, DirtyError, RecordingError
+from chaos.errors import ChaosgateError, DirtyError, RecordingError
 from chaos.model import Event, EventKind
 from chaos.plan import plan
-from chaos.ports import ComparesReplicas, HasProbes, LimitsCpu
+from chaos.ports import ComparesReplicas, HasProbes
+from chaos.preflight import limits_of
 from chaos.recording import Recorder, Recording
 from chaos.stacks import STACKS
 from chaos.stage import Flags, Progress, Stage
@@ -165,11 +166,6 @@ def probes_of(stack: Stack, target: Target) -> Mapping[str, tuple[Probe, float]]
     return stack.probes(target) if isinstance(stack, HasProbes) else {}
 
 
-def limits_of(stack: Stack) -> Mapping[str, float]:
-    """Return the cores that nodes of the stack are limited to, if it limits any."""
-    return stack.cpu_limits() if isinstance(stack, LimitsCpu) else {}
-
-
 def comparison(stack: Stack) -> Callable[[], Sequence[Reading]] | None:
     """Return the quiet comparison of the stack's replicas; None if it has none."""
     return stack.compare_replicas if isinstance(stack, ComparesReplicas) else None
@@ -227,11 +223,7 @@ def run_set(
     watch: Callable[[Progress], None],
     done: Callable[[RunResult], None] = lambda _: None,
 ) -> list[RunResult]:
-    """Run one after the other; after an interruption or on a dirty target nothing else is run (and so not promoted).
-
-    CapabilityError, before the first has a recording, if one of them limits CPU time and this machine can't.
-    """
-    refuse_cpu_limits(experiments, options)
+    """Run one after the other; after an interruption or on a dirty target nothing else is run (and so not promoted)."""
     results: list[RunResult] = []
     traffic = Traffic()
     for experiment in experiments:
@@ -243,22 +235,6 @@ def run_set(
         if isinstance(result.error, DirtyError):
             break
     return results
-
-
-def refuse_cpu_limits(experiments: Sequence[Experiment], options: Options) -> None:
-    """Raise CapabilityError naming every experiment whose nodes are to be limited where the lab can't do that."""
-    from chaos.targets.netns import cgroups  # noqa: PLC0415  # the lab's modules are loaded when a lab is asked for
-
-    if options.target != "netns" or cgroups.parents().limits_cpu:
-        return
-    limited = [(e.name, limits_of(STACKS[e.stack.name](e))) for e in experiments]
-    if missing := [
-        f"{name}: cpu-limit: {node} asks for {cores:g} cores, and no cgroup cpu controller is ours to use; "
-        "run as root, or leave the limit out"
-        for name, limits in limited
-        for node, cores in list(limits.items())[:1]
-    ]:
-        raise CapabilityError("\n".join(dict.fromkeys(missing)))
 
 
 def interrupt(flags: Flags, why: str) -> None:

@@ -96,3 +96,22 @@ def test_the_plan_names_the_mechanism_or_what_is_missing():
     text = describe(experiment(kill(), step(at_s=3.0, for_s=0.5)), "memory")
     assert "kill: signal by memory" in text
     assert "cut: cut by nothing here" in text
+
+
+@dataclass(slots=True)
+class Limits(Provides):
+    """A stack that wants one node limited."""
+
+    def cpu_limits(self):
+        return {"etcd1": 0.5}
+
+
+def test_a_cpu_limit_that_the_machine_can_not_keep_is_refused_before_anything_is_touched(monkeypatch):
+    opened = []
+    kind = TargetKind(open=opened.append, backend=lambda _: "", no_cpu_limit=lambda: "no cgroup here; run as root")
+    monkeypatch.setitem(TARGETS, "memory", kind)
+    limiting = StackKind(settings_type=object, roles=("member",), operations=(), make=lambda _: Limits())
+    monkeypatch.setitem(STACKS, experiment(kill()).stack.name, limiting)
+    with pytest.raises(CapabilityError, match=r"cpu-limit on etcd1.*run as root"):
+        refuse_what_cannot_run([experiment(kill())], Options(target="memory"))
+    assert not opened

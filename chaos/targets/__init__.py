@@ -34,6 +34,7 @@ class TargetKind:
 
     open: OpensTarget
     backend: Callable[[Action], str]
+    no_cpu_limit: Callable[[], str] = lambda: ""  # why nodes can't be limited, and what would do
 
 
 def _open_netns(nodes: Sequence[Node], *, cpu: Mapping[str, float], evidence: Path) -> AbstractContextManager[Target]:
@@ -53,4 +54,12 @@ def _netns_backend(action: Action) -> str:
     return backend(action)
 
 
-TARGETS: Mapping[str, TargetKind] = {"netns": TargetKind(open=_open_netns, backend=_netns_backend)}
+def _netns_no_cpu_limit() -> str:
+    from chaos.targets.netns.ability import no_cpu_limit  # noqa: PLC0415
+
+    return no_cpu_limit()
+
+
+TARGETS: Mapping[str, TargetKind] = {
+    "netns": TargetKind(open=_open_netns, backend=_netns_backend, no_cpu_limit=_netns_no_cpu_limit)
+}

@@ -20,6 +20,13 @@ def shaper() -> str:
     return next((name for name, why_not in _shapers().items() if not why_not), "")
 
 
+def no_cpu_limit() -> str:
+    """Return why a node's CPU time can't be limited here, and what would do; "" if it can."""
+    if cgroups.parents().limits_cpu:
+        return ""
+    return "no cgroup cpu controller is ours to use; run as root, or leave the limit out"
+
+
 def backend(action: Action) -> str:
     """Return the mechanism that would carry out `action`; CapabilityError naming what is missing."""
     if isinstance(action, StackAction):
