@@ -6,9 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 import traceback
 from pathlib import Path
@@ -19,7 +16,8 @@ from rich.console import Console
 from rich.text import Text
 
 from chaos import __version__
-from chaos.errors import CapabilityError, ChaosgateError, HarnessError, UsageError
+from chaos.errors import ChaosgateError, HarnessError, UsageError
+from chaos.ordinary import become_root_somewhere
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +56,7 @@ class Door(click.Group):
 )
 @click.version_option(__version__, prog_name="chaosgate")
 def main() -> None:
-    r"""Decide whether a new version of a stateful system may be promoted.
+    """Decide whether a new version of a stateful system may be promoted.
 
     An experiment is one YAML file: a stack, peak traffic, a timeline of faults, and gates. A run drives the
     traffic, breaks things on schedule, measures that every fault really happened and was undone, records
@@ -69,7 +67,7 @@ def main() -> None:
     chaosgate plan experiments/etcd/leader-kill.yaml    what would happen?
     chaosgate run  experiments/etcd/leader-kill.yaml    do it, and judge
     chaosgate run  experiments/etcd/crash-loop.yaml --version etcd=3.5.1
-    """
+    """  # noqa: D301  # click reads the backspace as "keep these lines as they are"
 
 
 # ---------------------------------------------------------------- options shared by commands
@@ -88,7 +86,8 @@ version_option = click.option(
     "versions",
     multiple=True,
     metavar="COMPONENT=VERSION",
-    help="Run this version, e.g. etcd=3.5.1, or a path to a binary. May be repeated.",
+    help="Run this version, e.g. etcd=3.5.1, or a path to a binary; in an experiment that replaces versions, it is the "
+    "one replaced by. May be repeated.",
 )
 
 
@@ -160,7 +159,7 @@ def run(
     from chaos.replay import recorded_only, replayed  # noqa: PLC0415
     from chaos.session import Options  # noqa: PLC0415
 
-    _become_root_somewhere(target)
+    become_root_somewhere(target)
     options = Options(target=target, runs=runs, versions=_versions(versions), seed=seed)
     if replay is not None:
         options = replayed(options, replay)
@@ -217,25 +216,6 @@ def _conclude(
     return exit_code
 
 
-def _become_root_somewhere(target: str) -> None:
-    """As an ordinary user, go on as root of a user namespace of our own, where the lab can be made."""
-    if target != "netns" or os.geteuid() == 0:
-        return
-    unshare = shutil.which("unshare", path=os.environ.get("PATH", "") + ":/usr/bin")
-    if unshare is None:
-        raise UsageError("not root, and no `unshare` on PATH: install util-linux, or run as root")
-    inside = [unshare, "--user", "--map-root-user", "--net"]
-    tried = subprocess.run([*inside, "true"], capture_output=True, text=True, check=False)
-    if tried.returncode != 0:
-        raise CapabilityError(
-            f"not root, and no user namespace can be made here ({tried.stderr.strip()}): run as root, or enable "
-            "them, e.g. kernel.unprivileged_userns_clone=1; `chaosgate doctor` says what else is missing"
-        )
-    environment = {**os.environ, "CHAOSGATE_REAL_UID": str(os.getuid())}
-    argv = [*inside, sys.executable, "-m", "chaos.cli", *sys.argv[1:]]
-    os.execve(unshare, argv, environment)  # noqa: S606  # the same command, as root of a namespace
-
-
 # ---------------------------------------------------------------- plan, judge, report
 
 
@@ -261,17 +241,22 @@ def plan(files: tuple[Path, ...], target: str, versions: tuple[str, ...], seed: 
     help="Judge by this experiment file's gates instead of the recorded ones.",
 )
 def judge_command(run_folder: Path, gates_file: Path | None) -> None:
-    """Judge a recording again, without a target; writes its verdict.json and report.html anew."""
+    """Judge a recording again, without a target; writes its verdict.json and report.html anew.
+
+    With --gates the recorded verdict stays: verdict-NAME.json and report-NAME.html are written beside it.
+    """
     from chaos.replay import recording_at  # noqa: PLC0415
     from chaos.session import judge_folder  # noqa: PLC0415
     from chaos.spec import load  # noqa: PLC0415
     from reports.console import verdict_table  # noqa: PLC0415
 
     recording_at(run_folder)
-    judgement = judge_folder(run_folder, load(gates_file) if gates_file else None)
+    beside = f"-{gates_file.stem}" if gates_file else ""
+    judgement = judge_folder(run_folder, load(gates_file) if gates_file else None, beside=beside)
     console = _console(sys.stdout)
     console.print(verdict_table(judgement))
-    console.print(f"report: {run_folder / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(judgement.sentence, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"report: {run_folder / f'report{beside}.html'}", highlight=False, markup=False, soft_wrap=True)
     sys.exit(judgement.exit_code)
 
 
@@ -347,15 +332,22 @@ def schema(output: Path | None) -> None:
     """Print the JSON Schema of experiment files, for editors.
 
     With the YAML language server, put this in a file's first line:
+
+    \b
     # yaml-language-server: $schema=chaosgate.schema.json
-    """
+    """  # noqa: D301  # as above
     from chaos.spec import json_schema  # noqa: PLC0415
 
     text = json.dumps(json_schema(), indent=2)
     if output is None:
         click.echo(text)
     else:
-        output.write_text(text + "\n")
+        try:
+            output.write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"--output {output}: {error.strerror}; name a file in a folder that you may write"
+            ) from error
 
 
 @main.group()

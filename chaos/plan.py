@@ -10,16 +10,17 @@ seed, the step and the occurrence, so that a run can be repeated.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import random
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chaos.blast import Hit, checked_hits, holders, wanted
 from chaos.errors import CapabilityError
 from chaos.occurrences import Occurrence, is_momentary, occurrences, timeout_s
 from chaos.positions import Page
-from chaos.units import format_duration, format_share
+from chaos.units import SHARE, format_duration, format_share, split_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -192,7 +193,9 @@ def _agenda(timeline: Timeline) -> list[str]:
 def _agenda_of(step: Step, topology: Topology) -> list[str]:
     every = list(occurrences(step))
     kind = type(step.fault).__name__.lower()
-    lines = [f"{_text(every[0].start_s):>8}  inject  {step.name}: {kind} on {_who(step, topology)}"]
+    settings = _settings(step.fault)
+    what = f"{kind} ({settings})" if settings else kind
+    lines = [f"{_text(every[0].start_s):>8}  inject  {step.name}: {what} on {_who(step, topology)}"]
     if is_momentary(step.fault):
         lines.append(f"{'':>8}          ends by itself, within {_text(timeout_s(step.fault))} a node")
     else:
@@ -254,10 +257,32 @@ def _hit_text(hit: Hit, experiment: Experiment) -> str:
 
 def _gate_text(named: NamedGate) -> str:
     during = getattr(named.gate, "during", "run")
-    kind = "" if named.kind in ("", named.name) else f" ({named.kind})"
+    settings = _settings(named.gate)
+    kind = "" if named.kind in ("", named.name) else named.kind
+    said = ": ".join(part for part in (kind, settings) if part)
     marks = ["ends the run at the first certain no"] * named.stops_run
     marks += [f"known to fail: {named.expect_fail}"] * bool(named.expect_fail)
-    return "; ".join([f"{named.name}{kind}, during {during}", *marks])
+    return "; ".join([f"{named.name}{f' ({said})' if said else ''}, during {during}", *marks])
+
+
+def _settings(part: Any) -> str:
+    """Return what was set on a fault or a gate, as it would be written: "limit 5s"; "" if all is as by default."""
+    if not dataclasses.is_dataclass(part):
+        return ""
+    said = [
+        _setting_text(one.name, getattr(part, one.name))
+        for one in dataclasses.fields(part)
+        if one.name != "during" and getattr(part, one.name) not in (one.default, None, "", ())
+    ]
+    return ", ".join(said)
+
+
+def _setting_text(name: str, value: Any) -> str:
+    key, unit = split_name(name)
+    unit = SHARE if name == "share" else unit
+    if unit is not None and isinstance(value, int | float):
+        return f"{key} {unit.format(value / unit.factor)}"
+    return f"{key} {value.value if isinstance(value, enum.Enum) else value}"
 
 
 def _text(seconds: float) -> str:

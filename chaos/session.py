@@ -25,6 +25,7 @@ from chaos.aiming import Aim
 from chaos.clock import MonotonicClock
 from chaos.engine import Engine
 from chaos.errors import ChaosgateError, DirtyError, RecordingError
+from chaos.faults.replace import Replace
 from chaos.model import Event, EventKind
 from chaos.plan import plan
 from chaos.ports import ComparesReplicas, HasProbes
@@ -41,7 +42,7 @@ from reports import REPORTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from chaos.model import Experiment, Reading
+    from chaos.model import Experiment, Reading, Step
     from chaos.ports import Probe, Stack, Target
 
 UNSAFE = re.compile(r"[^A-Za-z0-9._=,\[\]-]+")  # a version in a cell's name may be a path
@@ -145,20 +146,36 @@ def _carry_out(
             Engine(experiment, timeline, stage, flags=flags, aim=aim, watch=watch).run()
 
 
-def judge_folder(folder: Path, gates_of: Experiment | None = None) -> Judgement:
-    """Judge a recording (again), by its own gates or another file's; write verdict.json and report.html."""
+def judge_folder(folder: Path, gates_of: Experiment | None = None, *, beside: str = "") -> Judgement:
+    """Judge a recording (again), by its own gates or another file's; write verdict.json and report.html.
+
+    `beside` (e.g. "-strict") goes into the names of both, so that other gates leave the recorded verdict alone.
+    """
     recording = Recording.open(folder)
     gates = (gates_of or recording.experiment).gates
     judgement = judge(recording, gates)
-    write_verdict(folder, judgement)
-    (folder / "report.html").write_text(REPORTS["html"](recording, judgement), encoding="utf-8")
+    write_verdict(folder, judgement, name=f"verdict{beside}.json")
+    (folder / f"report{beside}.html").write_text(REPORTS["html"](recording, judgement), encoding="utf-8")
     return judgement
 
 
 def with_options(experiment: Experiment, options: Options) -> Experiment:
-    """Return the experiment with the versions and the seed that were asked for on the command line."""
+    """Return the experiment with the versions and the seed that were asked for on the command line.
+
+    Where a step replaces the version, that is the candidate: it becomes the one asked for, and the file still says
+    from which version the upgrade starts.
+    """
+    candidate = options.versions.get(experiment.stack.name)
+    seed = experiment.seed if options.seed is None else options.seed
+    if candidate and any(isinstance(step.fault, Replace) for step in experiment.steps):
+        steps = tuple(_upgraded(step, candidate) for step in experiment.steps)
+        return replace(experiment, steps=steps, seed=seed)
     stack = replace(experiment.stack, versions={**experiment.stack.versions, **options.versions})
-    return replace(experiment, stack=stack, seed=experiment.seed if options.seed is None else options.seed)
+    return replace(experiment, stack=stack, seed=seed)
+
+
+def _upgraded(step: Step, version: str) -> Step:
+    return replace(step, fault=replace(step.fault, version=version)) if isinstance(step.fault, Replace) else step
 
 
 def probes_of(stack: Stack, target: Target) -> Mapping[str, tuple[Probe, float]]:

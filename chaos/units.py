@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
 
@@ -191,24 +191,40 @@ def format_size(size: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """How a field's text is read, and what an editor may know of it; also the mark in `Annotated[float, SHARE]`."""
+    """How a field's text is read and written, and what an editor may know of it; also a mark in `Annotated`."""
 
     name: str
     parse: Callable[[str], float]
+    format: Callable[[float], str]  # of what `parse` returns
     pattern: str  # a JSON schema's
     factor: float = 1.0  # of what `parse` returns, e.g. 1000 for a field in ms
 
 
-DURATION = Unit(name="a duration such as 1500ms", parse=parse_duration, pattern=r"^(\d+(\.\d+)?(h|m|s|ms|us|ns))+$")
-RATE = Unit(name="a rate such as 800/s", parse=parse_rate, pattern=r"^\d+(\.\d+)?[kMG]?/s$")
-BIT_RATE = Unit(name="a bit rate such as 10Mbit/s", parse=parse_bit_rate, pattern=r"^\d+(\.\d+)?[kMG]?bit/s$")
-SHARE = Unit(name="a share such as 5%", parse=parse_share, pattern=r"^\d+(\.\d+)?%$")
-SIZE = Unit(name="a size such as 64KiB", parse=parse_size, pattern=r"^\d+(\.\d+)?([kMGT]|[KMGT]i)?B$")
+DURATION = Unit(
+    name="a duration such as 1500ms",
+    parse=parse_duration,
+    format=format_duration,
+    pattern=r"^(\d+(\.\d+)?(h|m|s|ms|us|ns))+$",
+)
+RATE = Unit(name="a rate such as 800/s", parse=parse_rate, format=format_rate, pattern=r"^\d+(\.\d+)?[kMG]?/s$")
+BIT_RATE = Unit(
+    name="a bit rate such as 10Mbit/s",
+    parse=parse_bit_rate,
+    format=format_bit_rate,
+    pattern=r"^\d+(\.\d+)?[kMG]?bit/s$",
+)
+SHARE = Unit(name="a share such as 5%", parse=parse_share, format=format_share, pattern=r"^\d+(\.\d+)?%$")
+SIZE = Unit(
+    name="a size such as 64KiB",
+    parse=parse_size,
+    format=lambda size: format_size(round(size)),
+    pattern=r"^\d+(\.\d+)?([kMGT]|[KMGT]i)?B$",
+)
 
 Share = Annotated[float, SHARE]
 
-_MILLISECONDS = Unit(name=DURATION.name, parse=parse_duration, pattern=DURATION.pattern, factor=1e3)
-_NANOSECONDS = Unit(name=DURATION.name, parse=parse_duration, pattern=DURATION.pattern, factor=1e9)
+_MILLISECONDS = replace(DURATION, factor=1e3)
+_NANOSECONDS = replace(DURATION, factor=1e9)
 
 # A field's suffix says its unit. The longer ones first: `floor_per_s` is a rate, not a duration.
 SUFFIXES: Mapping[str, Unit] = {

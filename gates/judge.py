@@ -211,11 +211,11 @@ def _bound(repeats: int) -> str:
 # ---------------------------------------------------------------- verdict.json
 
 
-def write_verdict(folder: Path, judgement: Judgement) -> Path:
-    """Write `folder`/verdict.json as a whole and return its path; RecordingError if the disk won't have it."""
+def write_verdict(folder: Path, judgement: Judgement, *, name: str = "verdict.json") -> Path:
+    """Write `folder`/`name` as a whole and return its path; RecordingError if the disk won't have it."""
     data = plain(judgement) | {"chaosgate": 1, "status": judgement.status.name}
     data["verdicts"] = [plain(verdict) | {"status": verdict.status.name} for verdict in judgement.verdicts]
-    path = folder / "verdict.json"
+    path = folder / name
     try:
         write_whole(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
     except OSError as error:

@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from chaos import cli
+from chaos import cli, ordinary
 from chaos.errors import CapabilityError
 from chaos.spec import load
 from chaos.testing import RecordingBuilder
@@ -253,7 +253,7 @@ def asked(monkeypatch):
         return 0
 
     monkeypatch.setattr(cli, "_run_all", run_all)
-    monkeypatch.setattr(cli, "_become_root_somewhere", lambda _: None)
+    monkeypatch.setattr(cli, "become_root_somewhere", lambda _: None)
     return calls
 
 
@@ -323,10 +323,10 @@ def test_an_ordinary_user_goes_on_in_a_namespace_or_is_told_what_would_do(monkey
     unshare.write_text("#!/bin/sh\necho 'unshare failed: Operation not permitted' >&2; exit 1\n")
     unshare.chmod(0o755)
     with pytest.raises(CapabilityError, match=r"Operation not permitted\): run as root, or enable"):
-        cli._become_root_somewhere("netns")
+        ordinary.become_root_somewhere("netns")
     assert became == []
     unshare.write_text("#!/bin/sh\nexit 0\n")
-    cli._become_root_somewhere("netns")
+    ordinary.become_root_somewhere("netns")
     ((path, argv, environment),) = became
     assert path == str(unshare)
     assert argv[:4] == [str(unshare), "--user", "--map-root-user", "--net"]
@@ -337,9 +337,9 @@ def test_an_ordinary_user_goes_on_in_a_namespace_or_is_told_what_would_do(monkey
 def test_other_targets_and_root_stay_who_they_are(monkeypatch):
     monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("became somebody else"))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    cli._become_root_somewhere("kubernetes")
+    ordinary.become_root_somewhere("kubernetes")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    cli._become_root_somewhere("netns")
+    ordinary.become_root_somewhere("netns")
 
 
 # ---------------------------------------------------------------- check

@@ -15,6 +15,7 @@ import chaos.engine
 from chaos import session
 from chaos.clock import MonotonicClock, ns
 from chaos.errors import DirtyError, StackError, TargetError
+from chaos.faults.replace import Replace
 from chaos.model import Decision, EventKind, StackSpec
 from chaos.recording import Recording
 from chaos.session import Options, RunResult, listening, new_folder, run_one, run_set, waking, with_options
@@ -23,7 +24,7 @@ from chaos.stacks import STACKS, StackKind
 from chaos.stage import Flags
 from chaos.targets import TARGETS, TargetKind
 from chaos.targets.memory import MemoryTarget, Told, by_kind
-from tests.staged import ToldStack, ToldTraffic, experiment
+from tests.staged import ToldStack, ToldTraffic, experiment, step
 
 TEXT = """\
 chaosgate: 1
@@ -268,3 +269,15 @@ def test_the_worse_of_verdict_and_trouble_is_the_exit_code():
     assert result.exit_code == 10
     assert replace(result, error=DirtyError("stuck")).exit_code == 13
     assert replace(result, judgement=None, error=StackError("late")).exit_code == 12
+
+
+def test_a_version_asked_for_is_the_one_that_an_upgrade_ends_with():
+    upgrade = step("upgrade", fault=Replace(version="3.5.35"), for_s=0.0)
+    asked = with_options(experiment(upgrade), Options(versions={"memory": "9.9"}))
+    assert asked.steps[0].fault.version == "9.9"
+    assert not asked.stack.versions
+
+
+def test_without_an_upgrade_the_version_asked_for_is_the_one_that_runs():
+    asked = with_options(experiment(step()), Options(versions={"memory": "9.9"}))
+    assert asked.stack.versions == {"memory": "9.9"}

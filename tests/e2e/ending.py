@@ -152,12 +152,12 @@ class Ending:
             assert word in problems, problems
 
     def assert_judged_as_cut_short(self) -> None:
-        """What is recorded can be judged: it has no end, so it can't tell."""
+        """What is recorded can be judged: it was cut short, so it can't tell."""
         assert self.recording is not None
         code, judgement = self.judge()
         assert code in NO_YES, judgement.sentence
         assert not Recording.open(self.recording).complete
-        assert "no end" in " | ".join(judgement.verdicts[0].numbers["problems"])
+        assert "the harness died" in " | ".join(judgement.verdicts[0].numbers["problems"])
 
 
 def pid_of(module: str, before: Snapshot) -> int:

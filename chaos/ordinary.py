@@ -1,0 +1,35 @@
+"""An ordinary user's run: the same command once more, as root of a user namespace of its own.
+
+    chaosgate run (uid 1000) ── exec ──▶ unshare --user --map-root-user --net ──▶ chaosgate run (uid 0, there)
+
+There is one code path, with fewer capabilities; `--net` because a thread that enters a node's network can't go back to
+the machine's, which belongs to another user namespace.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+from chaos.errors import CapabilityError, UsageError
+
+
+def become_root_somewhere(target: str) -> None:
+    """As an ordinary user, go on as root of a user namespace of our own, where the lab can be made."""
+    if target != "netns" or os.geteuid() == 0:
+        return
+    unshare = shutil.which("unshare", path=os.environ.get("PATH", "") + ":/usr/bin")
+    if unshare is None:
+        raise UsageError("not root, and no `unshare` on PATH: install util-linux, or run as root")
+    inside = [unshare, "--user", "--map-root-user", "--net"]
+    tried = subprocess.run([*inside, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode != 0:
+        raise CapabilityError(
+            f"not root, and no user namespace can be made here ({tried.stderr.strip()}): run as root, or enable "
+            "them, e.g. kernel.unprivileged_userns_clone=1; `chaosgate doctor` says what else is missing"
+        )
+    environment = {**os.environ, "CHAOSGATE_REAL_UID": str(os.getuid())}
+    argv = [*inside, sys.executable, "-m", "chaos.cli", *sys.argv[1:]]
+    os.execve(unshare, argv, environment)  # noqa: S606  # the same command, as root of a namespace
