@@ -37,8 +37,14 @@ def test_a_sound_etcd_is_promoted(file, tmp_path):
     assert verdict["decision"] == "promote"
 
 
+@pytest.mark.timeout(1200)
 def test_the_bad_release_is_held_and_the_member_named(tmp_path):
-    code, verdict = gate(short.ROOT / "experiments/etcd/crash-loop.yaml", tmp_path, "--version", "etcd=3.5.1")
+    """The lost entry is a race that each kill wins with a small chance: benchmarks/bad_release.py counts how often."""
+    file = short.ROOT / "experiments/etcd/crash-loop.yaml"
+    for seed in range(1, ATTEMPTS + 1):
+        code, verdict = gate(file, tmp_path / str(seed), "--version", "etcd=3.5.1", "--seed", str(seed))
+        if code == 10:
+            break
     assert code == 10, verdict["sentence"]
     replicas = next(v for v in verdict["verdicts"] if v["gate"] == "replicas-equal")
     assert replicas["status"] == "FAIL"
