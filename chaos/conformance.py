@@ -86,7 +86,7 @@ def _aim(fault: Fault, victims: Sequence[Node], topology: Topology) -> list[Aime
     before = to_json(topology)
     try:
         aimed = list(fault.aim(victims, topology))
-    except Exception as error:
+    except Exception as error:  # a stranger's plugin may raise anything; it is named
         named = ", ".join(victim.name for victim in victims)
         raise AssertionError(f"{type(fault).__name__}.aim raises {error!r} for {named}") from error
     assert to_json(topology) == before, f"{type(fault).__name__}.aim changes the topology"
@@ -161,7 +161,7 @@ def _refused(target: Target, aimed: Aimed) -> None:
     except ChaosgateError as refusal:
         _check_wording(refusal, f"{target.name}: {what}")
         return
-    except Exception as error:
+    except Exception as error:  # as above
         raise AssertionError(f"{target.name}: {what} raises {error!r}; raise TargetError or CapabilityError") from error
     injection.heal().result(PROVED_S)
     raise AssertionError(f"{target.name}: {what} can't be done anywhere, and was not refused")

@@ -74,7 +74,7 @@ class Wire:
         try:
             with entered(self.ports[0].hub_netns):
                 self._attach(slots)
-        except BaseException:
+        except BaseException:  # whatever it was, what is half made is taken back first
             self.close()
             raise
 

@@ -100,7 +100,7 @@ class Lab:
             effect("lab.cgroups", lambda: groups.make(limits))
             init = effect("lab.init", lambda: Init(plan, lock=owned.lock, log=owned.folder / "run" / "init.log"))
             return cls(owned, groups, plan, init, _topology(plan, nodes, places))
-        except BaseException:
+        except BaseException:  # also Ctrl-C: no half-built lab may stay
             if init is not None:
                 init.end()
             _give_up(owned)

@@ -57,7 +57,7 @@ class Init:
         self.netns: dict[str, int] = {}
         try:
             self._agree(plan)
-        except BaseException:
+        except BaseException:  # also Ctrl-C: the init must not outlive its launch
             self.end()
             raise
 

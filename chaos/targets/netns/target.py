@@ -89,7 +89,7 @@ class NetnsTarget:
             self._in_force.append(injection)
         try:
             injection.begin(deadline_s)
-        except BaseException:
+        except BaseException:  # also Ctrl-C: an injection that did not begin is none
             self.leave(injection)
             raise
         return injection
