@@ -3,53 +3,101 @@
     python benchmarks/bad_release.py [--times 10] [--versions 3.5.1,3.4.23,3.5.35]
 
 etcd 3.5.1 may lose an entry on one member when that member is killed under load (etcd #13766). Each run has a seed of
-its own. A sound version takes the experiment's whole four minutes, so all of it takes hours; stop it when you like.
+its own. A sound version takes the experiment's whole length, so all of it takes more than an hour: versions take
+turns, and the table so far is printed when it is stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
+
+from chaos.model import EventKind, Outcome
+from chaos.recording import Recording
 
 FILE = "experiments/etcd/crash-loop.yaml"
 HOLD, PROMOTE = 10, 0
 EXPECTED = {"3.5.1": HOLD}
 
 
-def one(version: str, seed: int) -> tuple[int, float, str]:
-    """Return exit code, seconds, and the verdict's sentence of one run."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What one run came to."""
+
+    code: int
+    seconds: float
+    kills: int
+    puts_per_s: float
+    sentence: str
+
+
+def one(version: str, seed: int) -> Run:
+    """Run crash-loop once."""
     with tempfile.TemporaryDirectory(prefix="chaosgate-bench-") as runs:
         argv = [sys.executable, "-m", "chaos.cli", "run", FILE, "--version", f"etcd={version}"]
         began = time.monotonic()
         done = subprocess.run([*argv, "--seed", str(seed), "--runs", runs], capture_output=True, check=False)
         seconds = time.monotonic() - began
         verdicts = list(Path(runs).glob("*/verdict.json"))
-        sentence = json.loads(verdicts[0].read_text())["sentence"] if verdicts else done.stdout.decode()[-200:]
-    return done.returncode, seconds, sentence
+        if not verdicts:
+            return Run(
+                code=done.returncode, seconds=seconds, kills=0, puts_per_s=0, sentence=done.stderr.decode()[-200:]
+            )
+        sentence = json.loads(verdicts[0].read_text())["sentence"]
+        recording = Recording.open(verdicts[0].parent)
+        kills = sum(event.kind is EventKind.INJECT for event in recording.events)
+        return Run(code=done.returncode, seconds=seconds, kills=kills, puts_per_s=puts(recording), sentence=sentence)
+
+
+def puts(recording: Recording) -> float:
+    """Return acknowledged puts a second from t = 0 to the drain."""
+    began, ended = (next(e.at_ns for e in recording.events if e.detail == phase) for phase in ("steady", "drain"))
+    samples = recording.samples
+    returned = samples["return_ns"].to_numpy(zero_copy_only=False)
+    acknowledged = samples["outcome"].to_numpy() == Outcome.OK
+    return int((acknowledged & (returned >= began) & (returned <= ended)).sum()) / (ended - began) * 1e9
+
+
+def table(runs: dict[str, list[Run]]) -> str:
+    """Return a Markdown table, a row a version."""
+    rows = ["| etcd | judged as it deserves | kills: median (most) | seconds | puts/s |", "|---|---|---|---|---|"]
+    for version, ran in runs.items():
+        right = sum(run.code == EXPECTED.get(version, PROMOTE) for run in ran)
+        verb = "held" if EXPECTED.get(version) == HOLD else "promoted"
+        kills, seconds = [run.kills for run in ran], statistics.median(run.seconds for run in ran)
+        rate = statistics.median(run.puts_per_s for run in ran)
+        counted = f"{statistics.median(kills):.0f} ({max(kills)})"
+        rows.append(f"| {version} | {verb} {right} of {len(ran)} | {counted} | {seconds:.0f} | {rate:,.0f} |")
+    return "\n".join(rows)
 
 
 def main() -> int:
-    """Print a row a run and a line a version; exit 1 if a version was not judged as expected every time."""
+    """Print a row a run, then the table; exit 1 if a version was not judged as expected every time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--versions", default="3.5.1,3.4.23,3.5.35")
     options = parser.parse_args()
-    wrong = 0
-    for version in options.versions.split(","):
-        right = 0
+    runs: dict[str, list[Run]] = defaultdict(list)
+    try:
         for seed in range(1, options.times + 1):
-            code, seconds, sentence = one(version, seed)
-            right += code == EXPECTED.get(version, PROMOTE)
-            print(f"{version:<8} seed {seed:<3} exit {code:<3} {seconds:6.0f} s  {sentence[:150]}", flush=True)
-        what = "held" if EXPECTED.get(version) == HOLD else "promoted"
-        print(f"{version:<8} {what} {right} of {options.times}\n", flush=True)
-        wrong += right < options.times
-    return 1 if wrong else 0
+            for version in options.versions.split(","):
+                run = one(version, seed)
+                runs[version].append(run)
+                told = f"{run.kills:4} kills  {run.puts_per_s:6.0f} puts/s  {run.sentence[:140]}"
+                print(f"{version:<8} seed {seed:<3} exit {run.code:<3} {run.seconds:6.0f} s {told}", flush=True)
+    except KeyboardInterrupt:
+        print("stopped; so far:")
+    print("\n" + table(runs))
+    wrong = [run for version, ran in runs.items() for run in ran if run.code != EXPECTED.get(version, PROMOTE)]
+    return 1 if wrong or not runs else 0
 
 
 if __name__ == "__main__":

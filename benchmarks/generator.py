@@ -20,6 +20,7 @@ import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos.model import Load, LoadStage
@@ -34,6 +35,14 @@ RATES = (500, 1000, 2000, 3000, 4000, 5000, 6000)
 
 
 # ---------------------------------------------------------------- a server that does nothing but answer
+
+
+@dataclass(slots=True)
+class Incoming:
+    """What a connection has sent so far: first the preface, which is skipped, then frames."""
+
+    reader: http2.FrameReader = field(default_factory=http2.FrameReader)
+    skip: int = len(http2.PREFACE)
 
 
 def _answer(stream: int) -> bytes:
@@ -52,24 +61,23 @@ def _serve(listener: socket.socket) -> None:
     ready.register(listener, selectors.EVENT_READ)
     while True:
         for key, _ in ready.select():
-            if key.fileobj is listener:
+            if key.data is None:
                 sock, _address = listener.accept()
                 sock.sendall(http2.pack_settings({}))
-                ready.register(sock, selectors.EVENT_READ, [http2.FrameReader(), len(http2.PREFACE)])
+                ready.register(sock, selectors.EVENT_READ, (sock, Incoming()))
             else:
-                _take(ready, key.fileobj, key.data)
+                _take(ready, *key.data)
 
 
-def _take(ready: selectors.BaseSelector, sock: socket.socket, state: list) -> None:
-    reader, skip = state
+def _take(ready: selectors.BaseSelector, sock: socket.socket, state: Incoming) -> None:
     data = sock.recv(65536)
     if not data:
         ready.unregister(sock)
         sock.close()
         return
-    state[1] = 0
-    reader.feed(data[skip:])
-    while frame := reader.next():
+    state.reader.feed(data[state.skip :])
+    state.skip = 0
+    while frame := state.reader.next():
         if frame.kind == http2.DATA and frame.flags & http2.END_STREAM:
             sock.sendall(_answer(frame.stream))
 
@@ -131,12 +139,16 @@ def _wait(endpoints) -> None:
 # ---------------------------------------------------------------- measuring
 
 
-def measure(load: Load, endpoints, seconds: float) -> dict:
+def spawn(argv, **popen) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(argv, **popen)
+
+
+def measure(load: Load, endpoints, seconds: float) -> dict[str, float]:
     """Run a load; return what its processes said at the end, summed, and its rate."""
     folder = Path(tempfile.mkdtemp(prefix="chaosgate-bench-"))
     try:
         ramp_s = load.stages[0].ramp_s
-        workload = LocustWorkload(subprocess.Popen)
+        workload = LocustWorkload(spawn)
         generator = workload.start(load, endpoints, folder, 0, 1, "bench", duration_s=seconds + ramp_s)
         while generator.status().running:
             time.sleep(0.1)
@@ -155,7 +167,7 @@ def measure(load: Load, endpoints, seconds: float) -> dict:
         shutil.rmtree(folder)
 
 
-def show(name: str, found: dict) -> None:
+def show(name: str, found: dict[str, float]) -> None:
     print(
         f"{name:34} {found['ok_per_s']:8.0f}/s  {found['cores']:5.2f} cores  lag p50 {found['lag_p50_ms']:6.2f} ms"
         f"  p99 {found['lag_p99_ms']:7.2f} ms  dropped {found['dropped']}  errors {found['errors']}",

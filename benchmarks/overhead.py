@@ -7,6 +7,7 @@ Phases come from the recording's own events; "judging and report" is what is lef
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,9 @@ def phases(recording: Recording) -> dict[str, float]:
 
 def main() -> int:
     """Run once and print the split."""
-    file = sys.argv[1] if len(sys.argv) > 1 else DEFAULT
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?", default=DEFAULT, metavar="FILE", help=f"an experiment; else {DEFAULT}")
+    file = parser.parse_args().file
     with tempfile.TemporaryDirectory(prefix="chaosgate-bench-") as runs:
         began = time.monotonic()
         done = subprocess.run([sys.executable, "-m", "chaos.cli", "run", file, "--runs", runs], check=False)

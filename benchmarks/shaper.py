@@ -67,7 +67,7 @@ def losses(lab, shaper, count):
 def times(shaper, count):
     first, second = ([Rule(direction="in", impairment=Impairment(delay_s=d))] for d in (0.02, 0.021))
     asked = {"on": lambda: first, "change": lambda: second, "off": list}
-    taken = {name: [] for name in asked}
+    taken: dict[str, list[float]] = {name: [] for name in asked}
     for _ in range(count):
         for name, rules in asked.items():
             begin = time.perf_counter()
@@ -201,7 +201,7 @@ def _stream_delays_ms(lab, server, address, count):
         sender.start()
         accepted, _ = server.accept()
         with accepted:
-            got = []
+            got: list[float] = []
             while len(got) < count:
                 sent_ns = STAMP.unpack(accepted.recv(STAMP.size, socket.MSG_WAITALL))[0]
                 got.append((time.monotonic_ns() - sent_ns) / 1e6)

@@ -33,6 +33,11 @@ class Aim:
             raise HarnessError(f"{', '.join(missing)}: recorded victim of {step.name}, but not {step.on.role} now")
         return [by_name[name] for name in names]
 
+    def first_holders(self, steps: Sequence[Step]) -> Mapping[str, tuple[str, ...]]:
+        """Return role → who held it when it was first hit in the recorded run; empty for a run that is no replay."""
+        hit = [step for step in sorted(steps, key=lambda step: step.at_s) if (step.name, 0) in self.recorded]
+        return {step.on.role: self.recorded[step.name, 0] for step in reversed(hit) if not step.on.argument}
+
     def find(self, stack: Stack, selector: Selector, timeout_s: float) -> Sequence[Node]:
         """Ask the stack who holds a role now; empty if nobody does or it can't tell."""
         if not isinstance(stack, FindsRole):

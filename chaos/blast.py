@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING
 
 from chaos.occurrences import is_momentary, occurrences, timeout_s
 from chaos.positions import locate, suggestion
-from chaos.units import format_duration, format_share
+from chaos.units import counted, format_duration, format_share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from chaos.model import Experiment, Node, Selector, Step, Topology
+    import yaml
+
+    from chaos.model import Node, Selector, Step, Topology
     from chaos.positions import Page
 
-CLIENT = "client"  # the role of the nodes that generators run on; never found to hold another role
+CLIENT = "client"  # the role of the nodes that generators run on: never hit, and never found to hold another role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,23 +75,36 @@ def holders(selector: Selector, topology: Topology) -> tuple[Node, ...]:
 # ---------------------------------------------------------------- what this topology and the blast radius allow
 
 
-def checked_hits(experiment: Experiment, topology: Topology, page: Page) -> tuple[Hit, ...]:
-    """Return the worst moment of each role that is met; what this topology or the limits forbid goes on the page."""
-    root = page.compose() if experiment.text else None
+def checked_hits(
+    steps: Sequence[Step | None],
+    limits: Mapping[str, float],
+    topology: Topology,
+    page: Page,
+    root: yaml.MappingNode | None,
+) -> tuple[Hit, ...]:
+    """Return the worst moment of each role that is met; what this topology or the limits forbid goes on the page.
+
+    A step that could not be read is None, and hits nobody; `limits` are role → share.
+    """
 
     def problem(where: tuple[str | int, ...], message: str, *, key: bool = False) -> None:
         page.problem(None if root is None else locate(root, where, key=key), message)
 
-    for place, step in enumerate(experiment.steps):
+    there = [(place, step) for place, step in enumerate(steps) if step is not None]
+    for place, step in there:
         for key, message in _misfits(step, topology):
             problem(("steps", place, key), message)
-    roles = {node.role for node in topology.nodes}
-    for role in experiment.blast_radius:
-        if role not in roles:
+    roles = {node.role for node in topology.nodes} - {CLIENT}
+    for role in limits:
+        if role == CLIENT:
+            problem(
+                ("blast-radius", role), "a client is never hit, so nothing is to be limited; leave it out", key=True
+            )
+        elif role not in roles:
             problem(("blast-radius", role), f"no node has the role '{role}'; {suggestion(role, roles)}", key=True)
-    found = tuple(hit for role in sorted(roles) if (hit := _hit(role, experiment.steps, topology)) is not None)
+    found = tuple(hit for role in sorted(roles) if (hit := _hit(role, [s for _, s in there], topology)) is not None)
     for hit in found:
-        limit = experiment.blast_radius.get(hit.role)
+        limit = limits.get(hit.role)
         if limit is not None and hit.share > limit + 1e-9:
             problem(("blast-radius", hit.role), _excess(hit, limit))
     return found
@@ -97,14 +112,17 @@ def checked_hits(experiment: Experiment, topology: Topology, page: Page) -> tupl
 
 def _excess(hit: Hit, limit: float) -> str:
     return (
-        f"the steps hit {hit.count} of {hit.of} {hit.role} nodes at once, at {format_duration(hit.at_s)}, and the limit"
-        f" {format_share(limit)} allows {math.floor(limit * hit.of + 1e-9)}; hit fewer, move the steps apart, or write"
-        f" {math.ceil(hit.share * 100)}%"
+        f"the steps hit {hit.count} of {counted(hit.of, hit.role)} at once, at {format_duration(hit.at_s)}, and the"
+        f" limit {format_share(limit)} allows {math.floor(limit * hit.of + 1e-9)}; hit fewer, move the steps apart, or"
+        f" write {math.ceil(hit.share * 100)}%"
     )
 
 
 def _misfits(step: Step, topology: Topology) -> Iterator[tuple[str, str]]:
     """Yield (key of the step, message) for what can't be done to these nodes."""
+    if step.on.role == CLIENT:
+        yield "on", _no_victim(step)
+        return
     there = holders(step.on, topology)
     number = wanted(step.on, len(there))
     who = step.on.role + (f" in zone {step.on.zone}" if step.on.zone else "")
@@ -112,7 +130,9 @@ def _misfits(step: Step, topology: Topology) -> Iterator[tuple[str, str]]:
         yield "on", f"no node can be {who}; {suggestion(step.on.zone or step.on.role, _words(step.on, topology))}"
         return
     if number > len(there):
-        yield "on", f"{number} {who} asked for, and there are {len(there)}; write count: {len(there)} or less"
+        are = "is" if len(there) == 1 else "are"
+        asked = counted(number, step.on.role) + who.removeprefix(step.on.role)
+        yield "on", f"{asked} asked for, and there {are} {len(there)}; write count: {len(there)} or less"
         return
     for first in range(len(there)):  # whoever is chosen, there must be something to do
         try:
@@ -122,8 +142,18 @@ def _misfits(step: Step, topology: Topology) -> Iterator[tuple[str, str]]:
             return
 
 
+def _no_victim(step: Step) -> str:
+    """Say why clients can't be hit, and how a fault between them and others is written, if it is of that kind."""
+    side = next((key for key in ("from", "peers") if hasattr(step.fault, {"from": "from_"}.get(key, key))), "")
+    would = f", and name the client as the other side, {side}: client" if side else ""
+    return (
+        "a client holds none of the data, and without it there is no traffic to judge by;"
+        f" aim at the stack's own nodes{would}"
+    )
+
+
 def _words(selector: Selector, topology: Topology) -> set[str]:
-    return {node.zone if selector.zone else node.role for node in topology.nodes} - {""}
+    return {node.zone if selector.zone else node.role for node in topology.nodes if node.role != CLIENT} - {""}
 
 
 @dataclass(slots=True)

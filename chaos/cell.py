@@ -8,9 +8,10 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from chaos.errors import CapabilityError, UsageError
+from chaos.options import Options
 from chaos.preflight import provide, refuse_what_cannot_run
 from chaos.recording import Recording
-from chaos.session import Options, RunResult, judge_folder, listening, run_set
+from chaos.session import RunResult, judge_folder, listening, run_set
 from chaos.shelf import recordings
 from chaos.spec import cells
 from chaos.stage import Flags

@@ -11,15 +11,16 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import yaml
+
 from chaos.model import Node, Span, StackAction, Topology
-from chaos.occurrences import OCCURRENCES_MAX, Occurrence, is_momentary, occurrences, starts
-from chaos.positions import Page, entries, locate, suggestion
-from chaos.units import format_duration
+from chaos.occurrences import OCCURRENCES_MAX, Occurrence, is_momentary, lulls, occurrences, starts
+from chaos.positions import Page, entries, locate, nearest, suggestion
+from chaos.tolerances import shortest_s
+from chaos.units import counted, format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    import yaml
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from chaos.model import Load, NamedGate, Step
 
@@ -31,14 +32,23 @@ SINGULAR = frozenset({"leader", "controller", "owner-of"})  # roles that one nod
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What could be read of an experiment; None where something couldn't."""
+    """What could be read of an experiment; None where something couldn't. `promised` are the gates of its slo."""
 
     warm_up_s: float | None
     duration_s: float | None
     load: Load | None
     steps: Sequence[Step | None]
     gates: Sequence[NamedGate | None]
+    promised: Sequence[tuple[Where, NamedGate]] = ()
+    keys: Sequence[str] = ()  # that a file may have
     operations: Sequence[str] | None = None  # that the stack has; None: it doesn't say
+    processes: Sequence[str] = ()  # that a fault can be aimed at; none: the stack doesn't say
+
+    @property
+    def judged(self) -> Sequence[tuple[Where, NamedGate]]:
+        """Each gate, with the place in the file of what decides on its window."""
+        listed = [(("gates", place, *_path_of(gate)), gate) for place, gate in enumerate(self.gates) if gate]
+        return [*listed, *self.promised]
 
 
 def check(draft: Draft, root: yaml.MappingNode, page: Page) -> None:
@@ -56,15 +66,18 @@ def _problems(draft: Draft, root: yaml.MappingNode) -> Iterator[Problem]:
             yield ("steps", place, *key.split("/")), message
         for message in _operations(step, draft.operations):
             yield ("steps", place, "fault"), message
+        for message in _process(step, draft.processes):
+            yield ("steps", place, "fault", *_first_key(root, ("steps", place, "fault")), "process"), message
     yield from _doubles("steps", [(place, step.name) for place, step in there])
     yield from _contradictions([pair for pair in there if starts(pair[1]) <= OCCURRENCES_MAX])
     yield from _no_gates(draft, root)
     gates = [(place, gate) for place, gate in enumerate(draft.gates) if gate is not None]
     yield from _doubles("gates", [(place, gate.name) for place, gate in gates])
-    for place, gate in gates:
+    for where, gate in draft.judged:
         for message in _window(gate, draft):
-            yield ("gates", place, *_path_of(gate)), message
+            yield where, message
     yield from _short_load(draft)
+    yield from _too_few_users(draft)
 
 
 # ---------------------------------------------------------------- one step
@@ -84,7 +97,10 @@ def _repeats(step: Step) -> Iterator[tuple[str, str]]:
                 f"the next begins before this one's {_text(step.for_s)} are over; write every: {_text(step.for_s)}",
             )
         if starts(step) > OCCURRENCES_MAX:
-            yield "every", f"that is {starts(step)} times, and at most {OCCURRENCES_MAX} are planned; repeat less often"
+            yield (
+                "every",
+                f"that is {starts(step):,} times, and at most {OCCURRENCES_MAX:,} are planned; repeat less often",
+            )
 
 
 def _times(step: Step, duration_s: float | None) -> Iterator[tuple[str, str]]:
@@ -107,8 +123,6 @@ def _aim(step: Step) -> Iterator[tuple[str, str]]:
 
 def _shortness(step: Step) -> Iterator[tuple[str, str]]:
     """Yield a problem for a fault that ends before its effect could be measured."""
-    from chaos.tolerances import shortest_s  # noqa: PLC0415 it brings scipy, which most commands do without
-
     if is_momentary(step.fault) or not step.for_s:
         return
     try:
@@ -130,6 +144,19 @@ def _operations(step: Step, there: Sequence[str] | None) -> Iterator[str]:
         if isinstance(aimed.action, StackAction) and aimed.action.operation not in there:
             name = aimed.action.operation
             yield f"the stack has no operation '{name}'; {suggestion(name, there)}"
+
+
+def _process(step: Step, there: Sequence[str]) -> Iterator[str]:
+    """Yield a problem for a fault on a process that the stack hasn't."""
+    name = getattr(step.fault, "process", "")
+    if name and there and name not in there:
+        yield f"the stack has no process '{name}'; {suggestion(name, there)}"
+
+
+def _first_key(root: yaml.MappingNode, where: Where) -> Where:
+    """Return the one key of a mapping, which is a fault's name."""
+    node = locate(root, where)
+    return tuple(entries(node))[:1] if isinstance(node, yaml.MappingNode) else ()
 
 
 def _stand_ins(step: Step) -> tuple[tuple[Node, ...], Topology]:
@@ -185,7 +212,11 @@ def _meet(a: Occurrence, b: Occurrence) -> bool:
 
 
 def _no_gates(draft: Draft, root: yaml.MappingNode) -> Iterator[Problem]:
-    if not draft.gates and ("gates" not in entries(root) or not entries(root)["gates"][1].value):
+    there = entries(root)
+    misspelt = any(key not in draft.keys and nearest(key, draft.keys) == "gates" for key in there)
+    if draft.gates or "slo" in there or misspelt:  # a wrong slo has been told of
+        return
+    if "gates" not in there or not there["gates"][1].value:
         yield ("gates",), "no gates, so nothing would be judged; add e.g. gates: [linearizable]"
 
 
@@ -194,13 +225,40 @@ def _path_of(gate: NamedGate) -> Where:
 
 
 def _window(gate: NamedGate, draft: Draft) -> Iterator[str]:
-    """Yield a problem for a gate whose window will be empty."""
+    """Yield a problem for a gate whose windows can't be had."""
     during = getattr(gate.gate, "during", None)
-    if during in (Span.FAULT, Span.RECOVERY) and not draft.steps:
+    needs: Mapping[Span, float] = {**({during: 0.0} if during else {}), **getattr(gate.gate, "needs", {})}
+    steps = [step for step in draft.steps if step is not None]
+    if not draft.steps and during in (Span.FAULT, Span.RECOVERY):
         yield f"'{gate.name}' looks at the {during} window, and nothing breaks here; write during: run, or add steps"
-    steady = during is Span.STEADY or getattr(gate.gate, "floor_share", None) is not None
-    if steady and any(step is not None and step.at_s == 0 for step in draft.steps):
-        yield f"'{gate.name}' needs a steady window, and a step fires at 0s; let the first step fire later"
+    elif not draft.steps and not needs.keys().isdisjoint((Span.FAULT, Span.RECOVERY)):
+        yield f"'{gate.name}' looks at what follows a fault, and nothing breaks here; add steps, or leave it out"
+    if steps and Span.STEADY in needs:
+        yield from _steady(gate.name, min(step.at_s for step in steps), needs[Span.STEADY])
+    if Span.RECOVERY in needs and draft.duration_s is not None and len(steps) == len(draft.steps):
+        yield from _recovery(gate.name, steps, draft.duration_s, needs[Span.RECOVERY])
+
+
+def _steady(name: str, first_s: float, needed_s: float) -> Iterator[str]:
+    if first_s <= 0 or first_s < needed_s:
+        enough = f" of {_text(needed_s)}" if needed_s else ""
+        yield f"'{name}' needs a steady window{enough}, and a step fires at {_text(first_s)}; let it fire later"
+
+
+def _recovery(name: str, steps: Sequence[Step], duration_s: float, needed_s: float) -> Iterator[str]:
+    """Yield a problem for the first fault after which there is too little traffic; for none, if any other will do."""
+    if any(starts(step) > OCCURRENCES_MAX for step in steps):  # told of by itself, as is one that ends too late
+        return
+    found = [(one, at_s, at_s - since_s) for one, since_s, at_s in lulls(steps, duration_s) if since_s <= duration_s]
+    short = [(one, at_s, left_s) for one, at_s, left_s in found if left_s <= 0 or left_s < needed_s]
+    if short and (needed_s or len(short) == len(found)):
+        one, at_s, left_s = short[0]
+        enough = f"{_text(needed_s)} of " if needed_s else ""
+        what = "the run does" if at_s >= duration_s else "the next fault begins"
+        yield (
+            f"'{name}' needs {enough}traffic after each fault, and '{one.step.name}' ends at {_text(one.end_s)},"
+            f" {_text(left_s)} before {what}; end it earlier, repeat it less often, or raise duration"
+        )
 
 
 def _short_load(draft: Draft) -> Iterator[Problem]:
@@ -215,6 +273,14 @@ def _short_load(draft: Draft) -> Iterator[Problem]:
             f" leave out its hold, then it holds to the end"
         )
         yield ("load", "shape"), message
+
+
+def _too_few_users(draft: Draft) -> Iterator[Problem]:
+    """Yield a problem for generator processes without a user."""
+    load = draft.load
+    if load is not None and load.processes > load.users:
+        sharing = f"{load.processes} processes share {counted(load.users, 'user')}, and each needs one"
+        yield ("load", "processes"), f"{sharing}; write {load.users} or less, or raise users"
 
 
 def _text(seconds: float) -> str:

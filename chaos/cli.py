@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 from pathlib import Path
@@ -15,22 +14,24 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from chaos import __version__
-from chaos.errors import ChaosgateError, HarnessError, UsageError
-from chaos.ordinary import become_root_somewhere
+from chaos import __version__, upkeep
+from chaos.errors import ChaosgateError, HarnessError, SpecError, UsageError
+from chaos.ordinary import as_run_would, become_root_somewhere
+from chaos.outlet import Outlet, console_on
+from chaos.places import package_in_the_way
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from chaos.model import Experiment
-    from chaos.session import Options, RunResult
+    from chaos.options import Options
+    from chaos.session import RunResult
 
 EXIT_CODES = """
 Exit codes: 0 every gate passed: promote. 2 wrong use, a bad file or a missing capability: nothing was touched.
 10 a gate failed: hold. 11 inconclusive: the run can't tell. 12 the harness or the environment broke down.
 13 something could not be healed: run `chaosgate heal`. Over several runs the worst counts: 13 > 10 > 12 > 11 > 0.
 """
-LOG_COLUMNS = 200
 
 
 class Door(click.Group):
@@ -41,8 +42,9 @@ class Door(click.Group):
         try:
             return super().invoke(ctx)
         except ChaosgateError as error:
-            said = Text.assemble(("error:", "bold red"), f" {error}")
-            Console(stderr=True).print(said, highlight=False, soft_wrap=True)
+            # Editors look for file:line:column at the beginning of a line.
+            mark = Text() if isinstance(error, SpecError) else Text.assemble(("error:", "bold red"), " ")
+            Console(stderr=True).print(mark.append(str(error)), highlight=False, soft_wrap=True)
             sys.exit(error.exit_code)
         except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
             raise
@@ -68,6 +70,11 @@ def main() -> None:
     chaosgate run  experiments/etcd/leader-kill.yaml    do it, and judge
     chaosgate run  experiments/etcd/crash-loop.yaml --version etcd=3.5.1
     """  # noqa: D301  # click reads the backspace as "keep these lines as they are"
+    if found := package_in_the_way():
+        raise UsageError(
+            f"{found} is in the way of chaosgate's own package of that name; take its folder out of PYTHONPATH, "
+            "start `chaosgate` and not `python -m` there, or install chaosgate into an environment of its own"
+        )
 
 
 # ---------------------------------------------------------------- options shared by commands
@@ -102,8 +109,7 @@ def _versions(given: Sequence[str]) -> dict[str, str]:
 
 def _load(paths: Sequence[Path], versions: Mapping[str, str], seed: int | None) -> list[Experiment]:
     """Read every file; all problems of all files in one error."""
-    from chaos.errors import SpecError  # noqa: PLC0415
-    from chaos.session import Options, with_options  # noqa: PLC0415
+    from chaos.options import Options, with_options  # noqa: PLC0415
     from chaos.spec import cells, load  # noqa: PLC0415
 
     experiments: list[Experiment] = []
@@ -126,7 +132,7 @@ def _load(paths: Sequence[Path], versions: Mapping[str, str], seed: int | None) 
 @target_option
 @version_option
 @runs_option
-@click.option("--seed", type=int, help="Replaces the seed of the files: it picks victims and traffic.")
+@click.option("--seed", type=click.IntRange(0), help="Replaces the seed of the files: it picks victims and traffic.")
 @click.option(
     "--repeat",
     default=1,
@@ -139,8 +145,9 @@ def _load(paths: Sequence[Path], versions: Mapping[str, str], seed: int | None) 
     "--replay",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="RUN",
-    help="Repeat a recorded run with its seed and its recorded victims. A victim that was found by role (the leader) "
-    "may not hold it this time: then the run can't tell, and says so.",
+    help="Repeat a recorded run with its seed and its recorded victims. Where a role was hit (the leader), its first "
+    "victim is given it again before the load begins; a later one may not hold it: then the run can't tell, and says "
+    "so.",
 )
 def run(
     files: tuple[Path, ...],
@@ -156,8 +163,8 @@ def run(
     Every file is checked, and everything that the target must be able to do is asked for, before anything is
     touched. Then each runs on a target of its own, is judged, and gets a report. Ctrl-C heals everything, then ends.
     """
+    from chaos.options import Options  # noqa: PLC0415
     from chaos.replay import recorded_only, replayed  # noqa: PLC0415
-    from chaos.session import Options  # noqa: PLC0415
 
     become_root_somewhere(target)
     options = Options(target=target, runs=runs, versions=_versions(versions), seed=seed)
@@ -169,21 +176,15 @@ def run(
     sys.exit(_run_all(experiments * repeat, options))
 
 
-def _console(stream: IO[str]) -> Console:
-    """Return a console: as wide as a terminal is, and so wide in a log that no path is broken."""
-    return Console(file=stream, width=None if stream.isatty() else LOG_COLUMNS)
-
-
 def _run_all(experiments: Sequence[Experiment], options: Options) -> int:
     from chaos.live import LiveProgress  # noqa: PLC0415
-    from chaos.outlet import Outlet  # noqa: PLC0415
     from chaos.preflight import provide, refuse_what_cannot_run  # noqa: PLC0415
     from chaos.session import interrupt, listening, run_set  # noqa: PLC0415
     from chaos.stage import Flags  # noqa: PLC0415
 
     flags = Flags()
     outlet = Outlet(sys.stdout, lambda why: interrupt(flags, why))
-    console = _console(cast("IO[str]", outlet))  # typeshed's TextIOBase is no IO[str]
+    console = console_on(cast("IO[str]", outlet))  # typeshed's TextIOBase is no IO[str]
     refuse_what_cannot_run(experiments, options)
     provide(experiments, lambda text: console.print(text, highlight=False, soft_wrap=True))
     with listening(flags), LiveProgress(console) as live:
@@ -201,19 +202,23 @@ def _conclude(
     console: Console, experiments: Sequence[Experiment], results: Sequence[RunResult], options: Options
 ) -> int:
     """Print the table and the decision, write the set's page; return the exit code."""
-    from gates.judge import judge_set, worst  # noqa: PLC0415
+    from gates.judge import judge_set  # noqa: PLC0415
     from reports.console import conclusion  # noqa: PLC0415
     from reports.html import render_set  # noqa: PLC0415
 
     names = [experiment.name for experiment in experiments]
-    judged = judge_set([r.judgement for r in results if r.judgement], names)
-    page = options.runs / "index.html"
+    troubles = [r.error for r in results if r.error]
+    judged = judge_set([r.judgement for r in results if r.judgement], names, troubles=troubles)
+    page: Path | None = options.runs / "index.html"
     folders = [result.folder for result in results if result.folder]
-    if folders:
-        page.write_text(render_set(judged, folders), encoding="utf-8")
-    exit_code = worst([judged.exit_code, *(result.exit_code for result in results)])
-    console.print(conclusion(judged, exit_code, folders, page if folders else None))
-    return exit_code
+    try:
+        if page and folders:
+            page.write_text(render_set(judged, folders), encoding="utf-8")
+    except OSError as error:  # a full disk, most often: the decision is made, and said here
+        console.print(f"{page}: can't be written: {error.strerror}", highlight=False, markup=False, soft_wrap=True)
+        page = None
+    console.print(conclusion(judged, judged.exit_code, folders, page if folders else None))
+    return judged.exit_code
 
 
 # ---------------------------------------------------------------- plan, judge, report
@@ -223,13 +228,19 @@ def _conclude(
 @files
 @target_option
 @version_option
-@click.option("--seed", type=int, help="Replaces the seed of the files.")
-def plan(files: tuple[Path, ...], target: str, versions: tuple[str, ...], seed: int | None) -> None:
+@runs_option
+@click.option("--seed", type=click.IntRange(0), help="Replaces the seed of the files.")
+def plan(files: tuple[Path, ...], target: str, versions: tuple[str, ...], runs: Path, seed: int | None) -> None:
     """Show what would happen: timeline, victims, backends, blast radius, gates, duration, size. Touches nothing."""
-    from chaos.preflight import describe  # noqa: PLC0415
+    from chaos.preflight import describe, refuse_unknown_versions  # noqa: PLC0415
 
-    for experiment in _load(files, _versions(versions), seed):
-        click.echo(describe(experiment, target))
+    refused = as_run_would(target)
+    experiments = _load(files, _versions(versions), seed)
+    refuse_unknown_versions(experiments)
+    for experiment in experiments:
+        click.echo(describe(experiment, target, runs))
+    if refused:
+        click.echo(f"here `chaosgate run` would be refused: {refused}", err=True)
 
 
 @main.command(name="judge", epilog=EXIT_CODES)
@@ -248,14 +259,22 @@ def judge_command(run_folder: Path, gates_file: Path | None) -> None:
     from chaos.replay import recording_at  # noqa: PLC0415
     from chaos.session import judge_folder  # noqa: PLC0415
     from chaos.spec import load  # noqa: PLC0415
+    from gates.judge import recorded_judge  # noqa: PLC0415
     from reports.console import verdict_table  # noqa: PLC0415
 
+    if not gates_file and not (run_folder / "experiment.yaml").exists() and recording_at(run_folder):
+        raise UsageError(f"{run_folder}: the recording has no experiment.yaml to judge it by; give --gates FILE")
     recording_at(run_folder)
+    before = recorded_judge(run_folder)
     beside = f"-{gates_file.stem}" if gates_file else ""
     judgement = judge_folder(run_folder, load(gates_file) if gates_file else None, beside=beside)
-    console = _console(sys.stdout)
+    console = console_on(sys.stdout)
     console.print(verdict_table(judgement))
     console.print(judgement.sentence, highlight=False, markup=False, soft_wrap=True)
+    if before not in (None, judgement.judged_by):
+        other = f"chaosgate {before}" if before else "a chaosgate that did not say its version"
+        said = f"the verdict on record was made by {other}, this one by {judgement.judged_by}: numbers may differ"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
     console.print(f"report: {run_folder / f'report{beside}.html'}", highlight=False, markup=False, soft_wrap=True)
     sys.exit(judgement.exit_code)
 
@@ -279,112 +298,8 @@ def report_command(run_folder: Path, form: str) -> None:
     click.echo(text)
 
 
-# ---------------------------------------------------------------- check
-
-
-@main.group()
-def check() -> None:
-    """Check a history on its own, without a run."""
-
-
-@check.command(epilog="Exit codes: 0 ok, 10 illegal, 11 unknown, 2 the file is wrong.")
-@click.argument("history", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--budget", default="60s", show_default=True, help="Give up after this long: unknown.")
-def linearizable(history: Path, budget: str) -> None:
-    """Check whether a history of registers is linearizable.
-
-    One operation a line: {"client": 3, "op": "get|put|cas|append", "key": "x", "value": …, "expect": … (cas),
-    "swapped": true|false (cas that is ok), "call_ns": 1, "return_ns": 2 or null, "outcome": "ok|failed|unknown"}.
-    For get, value is what was read (null: absent). failed = certainly had no effect.
-    """
-    from chaos.units import parse_duration  # noqa: PLC0415
-    from gates.linearizability.command import main_check  # noqa: PLC0415
-
-    try:
-        budget_s = parse_duration(budget)
-    except ValueError as error:
-        raise UsageError(f"--budget: {error}") from error
-    sys.exit(main_check(history, budget_s, sys.stdout))
-
-
-# ---------------------------------------------------------------- machine
-
-
-@main.command()
-def doctor() -> None:
-    """Say what this machine can do, and what would enable the rest. Exit 0 if the embedded lab works."""
-    from chaos.doctor import examine, report  # noqa: PLC0415
-
-    sys.exit(0 if report(examine(), click.echo) else 2)
-
-
-@main.command()
-def heal() -> None:
-    """Undo whatever runs that are no longer alive have left behind. Safe at any time; living runs are not touched."""
-    from chaos.leftovers import heal_all  # noqa: PLC0415
-
-    sys.exit(heal_all(click.echo))
-
-
-@main.command()
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it to a file.")
-def schema(output: Path | None) -> None:
-    """Print the JSON Schema of experiment files, for editors.
-
-    With the YAML language server, put this in a file's first line:
-
-    \b
-    # yaml-language-server: $schema=chaosgate.schema.json
-    """  # noqa: D301  # as above
-    from chaos.spec import json_schema  # noqa: PLC0415
-
-    text = json.dumps(json_schema(), indent=2)
-    if output is None:
-        click.echo(text)
-    else:
-        try:
-            output.write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UsageError(
-                f"--output {output}: {error.strerror}; name a file in a folder that you may write"
-            ) from error
-
-
-@main.group()
-def runs() -> None:
-    """List and prune recordings."""
-
-
-@runs.command(name="list")
-@runs_option
-def list_runs(runs: Path) -> None:
-    """List recordings: when, experiment, verdict, size."""
-    from chaos.shelf import rows  # noqa: PLC0415
-
-    lines = list(rows(runs))
-    click.echo("\n".join(lines or [f"no recordings in {runs}"]))
-
-
-@runs.command()
-@runs_option
-@click.option("--keep", default=20, show_default=True, type=click.IntRange(0), help="Keep the newest N.")
-@click.option("--failed/--no-failed", default=False, help="Also prune recordings that did not pass (kept otherwise).")
-@click.option("--yes", is_flag=True, help="Don't ask.")
-def prune(runs: Path, keep: int, failed: bool, yes: bool) -> None:
-    """Remove old recordings. What failed or was inconclusive is kept unless --failed is given."""
-    from chaos.shelf import old, remove, row  # noqa: PLC0415
-
-    folders = old(runs, keep=keep, failed=failed)
-    if not folders:
-        click.echo(f"nothing to prune in {runs}")
-        return
-    if not yes:
-        click.echo("\n".join(map(row, folders)))
-        click.confirm(f"Remove these {len(folders)} recordings for good?", abort=True)
-    for folder in folders:
-        remove(folder)
-        click.echo(f"removed {folder}")
-
+for command in upkeep.COMMANDS:
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,10 @@
-"""What this machine can do, and what would enable the rest. Each line was tried, not looked up by version."""
+"""What this machine can do, and what would enable the rest. Each line was tried, not looked up by version.
+
+ok  shaper tap
+no  cpu limit per node       no cgroup cpu controller that we may write
+…
+ready: freeze, kill, … and shape can be gated here; not here: stack settings with cpu
+"""
 
 from __future__ import annotations
 
@@ -9,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos.places import real_uid
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 REQUIRED_DISK_BYTES = 2 << 30
 SBIN = ":/usr/sbin:/sbin"
@@ -50,22 +58,30 @@ def examine() -> Sequence[Finding]:
 
 PROGRAMS = (
     ("ip", "iproute2", "the embedded lab's links", True),
-    ("nft", "nftables", "partitions where the shaper can't cut", False),
+    ("nft", "nftables", "partitions, and the proof that no rule is left", True),
     ("iptables", "iptables", "the NFQUEUE shaper", False),
     ("unshare", "util-linux", "running as an ordinary user", True),
-    ("tc", "iproute2", "the netem shaper and rates", False),
+    ("tc", "iproute2", "the netem shaper, and the proof that no qdisc is left", True),
 )
 
 
 def _root() -> Finding:
-    root = os.geteuid() == 0
     return Finding(
         ability="root",
-        detail=f"uid {os.geteuid()}",
-        why_not="" if root else f"uid {os.geteuid()}",
+        detail="uid 0",
+        why_not=_why_not_root(os.geteuid(), real_uid(), Path("/proc/self/uid_map").read_text(encoding="ascii")),
         used_for="the tcx shaper, cpu limits, cgroup freeze; without root a user namespace has the rest, at low rates",
         enable="sudo chaosgate …",
     )
+
+
+def _why_not_root(uid: int, outside: int, uid_map: str) -> str:
+    """Return "" for the machine's root: uid 0 where every uid is itself (user_namespaces(7))."""
+    if uid != 0:
+        return f"uid {uid}"
+    if uid_map.split() == ["0", "0", "4294967295"]:
+        return ""
+    return f"uid {outside}, here the root of a user namespace, as a run is" if outside else "root of a user namespace"
 
 
 def _namespaces() -> Finding:
@@ -194,11 +210,53 @@ def _try(argv: Sequence[str]) -> str:
 
 
 def report(findings: Sequence[Finding], say: Callable[[str], None]) -> bool:
-    """Print the findings; return whether everything that is required is there."""
+    """Print the findings and the conclusion; return whether everything that is required is there."""
     for finding in findings:
         mark = "ok " if finding.ok else "NO " if finding.required else "no "
         say(f"{mark} {finding.ability:<24} {finding.detail if finding.ok else finding.why_not}")
         if not finding.ok:
             say(f"      for: {finding.used_for}")
             say(f"      what would enable it: {finding.enable}")
+    say(conclusion(findings))
     return all(f.ok for f in findings if f.required)
+
+
+# ---------------------------------------------------------------- the last line
+
+WITHOUT = {  # ability → what can't be gated without it; the shapers are several, of which one will do
+    "cpu limit per node": "stack settings with cpu",
+}
+WEAKER = {  # ability → what is less sure without it
+    "real-time priority": "without real-time priority tight delays may end inconclusive",
+    "etcd": "etcd has to be fetched or built by the first run",
+    "free disk": "the disk is nearly full, and a full one ends a run",
+}
+
+
+def conclusion(findings: Sequence[Finding]) -> str:
+    """Return "ready: …" with what can be gated here and what not, or "not ready: …" with what is missing."""
+    if missing := [finding for finding in findings if finding.required and not finding.ok]:
+        return f"not ready: nothing can be gated here without {listed(f.ability for f in missing)}, see above"
+    lacking = {finding.ability for finding in findings if not finding.ok}
+    shapers = [finding for finding in findings if finding.ability.startswith("shaper ")]
+    can, cannot = faults(shaper=any(finding.ok for finding in shapers))
+    cannot += [what for ability, what in WITHOUT.items() if ability in lacking]
+    parts = [f"ready: {listed(can)} can be gated here"]
+    parts += [f"not here: {listed(cannot)}"] if cannot else []
+    parts += [text for ability, text in WEAKER.items() if ability in lacking]
+    return "; ".join(parts)
+
+
+def faults(*, shaper: bool) -> tuple[list[str], list[str]]:
+    """Return which faults can be had and which can't: what only touches packets and links is done by a shaper."""
+    from chaos.faults import FAULTS  # noqa: PLC0415  # strangers' faults are loaded with it
+
+    shaped = [name for name, fault in FAULTS.items() if "processes" not in getattr(fault, "touches", {"processes"})]
+    others = [name for name in FAULTS if name not in shaped]
+    return (others + shaped, []) if shaper else (others, shaped)
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return "a, b and c"."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

@@ -33,7 +33,7 @@ from chaos.model import (
 )
 from chaos.occurrences import is_momentary
 from chaos.plan import TickKind
-from chaos.ports import Watches
+from chaos.ports import HandsRole, Watches
 from chaos.stage import Flags, Progress, Stage
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ INJECT_TIMEOUT_S = 20.0
 HEAL_TIMEOUT_S = 30.0
 DRAIN_TIMEOUT_S = 60.0
 SET_UP_TIMEOUT_S = 120.0
+HAND_OVER_TIMEOUT_S = 10.0
 LOAD_LEAD_S = 0.3  # from the word to go to the first operation
 
 
@@ -156,11 +157,22 @@ class Engine:
         preparing = self._injectors.submit(self.stage.traffic.prepare)
         said = self._wait_for(preparing, SET_UP_TIMEOUT_S, "the load was not calibrated", interruptible=True)
         self._say(EventKind.NOTE, said)
+        self._hand_over()
         self._generator = self.stage.traffic.start(self.stage.clock.now_ns() + ns(LOAD_LEAD_S))
         self._t0_ns = self._firing.t0_ns = self._generator.epoch_ns + ns(
             ramp_up_s(self.experiment) + self.experiment.warm_up_s
         )
         self._enter_phase("warm-up")
+
+    def _hand_over(self) -> None:
+        """Before the load of a replay: who held a role when it was first hit shall hold it again."""
+        stack = self.stage.stack
+        if not isinstance(stack, HandsRole):
+            return
+        for role, names in self.aim.first_holders(self.experiment.steps).items():
+            handing = self._injectors.submit(stack.hand_over, role, names, HAND_OVER_TIMEOUT_S)
+            if said := self._wait_for(handing, SET_UP_TIMEOUT_S, f"{role} was not handed over", interruptible=True):
+                self._say(EventKind.NOTE, f"replay: {said}")
 
     # ------------------------------------------------------------ deciding
 
@@ -299,7 +311,7 @@ class Engine:
             return
         step, occurrence = key
         self._say(EventKind.HEAL, "asked", step=step, occurrence=occurrence)
-        announce(f"heal.{step}")
+        announce("step.heal")
         force.heal(self._healers)
 
     def _heal_everything(self) -> None:

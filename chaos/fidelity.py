@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Flow", "Need", "check", "judge", "judge_gone", "judge_spared", "needed", "proof", "together", "undoubted"]
 
+_interval = partial(quantile_interval, alpha=FALSE_MISMATCH / 2)  # of each of the two that are compared
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
@@ -91,6 +94,16 @@ class Flow:
         )
 
     @property
+    def left(self) -> int:
+        """How many left the sender: what its own kernel refused met no path, and tells nothing of one."""
+        return self.sent - self.refused
+
+    @property
+    def refusal(self) -> str:
+        """A sentence of those that did not leave."""
+        return f"{self.refused} of {self.sent} packets never left: the sender's kernel refused them"
+
+    @property
     def path(self) -> str:
         """Its name in evidence."""
         return f"{self.source}→{self.sink}"
@@ -118,17 +131,19 @@ def judge_shaped(impairments: Sequence[Impairment], bare: Flow, got: Flow) -> tu
     inflation = max(inflation_of(one.burst) for one in impairments)
     for name, asked in shares.items():
         if asked:
-            found.append(judge_share(name, got.path, asked, seen[name], got.sent, inflation if name == "loss" else 1.0))
+            found.append(judge_share(name, got.path, asked, seen[name], got.left, inflation if name == "loss" else 1.0))
     rates = [one.rate_bit_s for one in impairments if one.rate_bit_s is not None]
     if rates:
         found.append(judge_rate(got, min(rates)))
+    if got.refused:
+        found = [replace(m, why=f"{m.why}; {got.refusal}") if m.proof is Proof.INCONCLUSIVE else m for m in found]
     return tuple(found)
 
 
 def got_shares(impairments: Sequence[Impairment], bare: Flow, got: Flow) -> dict[str, int]:
-    """Return how many of the sent packets were lost, repeated, ahead of the others, damaged."""
+    """Return how many of the packets that left were lost, repeated, ahead of the others, damaged."""
     corrupted = any(one.corrupt for one in impairments)
-    missing = got.sent - got.received
+    missing = got.left - got.received
     lost_apart = missing - got.corrupt if corrupted else missing
     early_ms = _median(bare.delays_ms) + 500 * sum(one.delay_s for one in impairments)
     ahead = int(np.searchsorted(got.delays_ms, early_ms))
@@ -163,7 +178,7 @@ def judge_delay(
 ) -> Measurement:
     """Compare the median delay, less the bare path's, with what was asked."""
     name = f"delay {path}"
-    inside = quantile_interval(got, 0.5), quantile_interval(bare, 0.5)
+    inside = _interval(got, 0.5), _interval(bare, 0.5)
     if inside[0] is None or inside[1] is None:
         return _too_few(name, "ms", asked_ms, min(len(got), len(bare)), TOLERANCES["delay"].packets)
     low, high = inside[0][0] - inside[1][1], inside[0][1] - inside[1][0]
@@ -177,7 +192,7 @@ def judge_jitter(
     """Compare the spread of delays (p90 less p10), less the bare path's, with that of the asked distribution."""
     name = f"jitter {path} (p90-p10)"
     want = float(np.quantile(asked, 0.9) - np.quantile(asked, 0.1))
-    inside = quantile_interval(got, 0.1), quantile_interval(got, 0.9)
+    inside = _interval(got, 0.1), _interval(got, 0.9)
     if inside[0] is None or inside[1] is None or not len(bare):
         return _too_few(name, "ms", want, len(got), TOLERANCES["jitter"].packets)
     noise = float(np.quantile(bare, 0.9) - np.quantile(bare, 0.1))
@@ -214,16 +229,7 @@ def judge_share(name: str, path: str, asked: float, count: int, sent: int, infla
     """Compare a share of packets with what was asked; `inflation`: packets that count as one independent packet."""
     n = int(sent / inflation)
     k = min(n, round(count / inflation))
-    got, (low, high) = count / max(1, sent), share_interval(k, n)
-    result = Measurement(
-        name=f"{name} {path}",
-        unit="%",
-        asked=100 * asked,
-        got=100 * got if sent else None,
-        low=100 * low,
-        high=100 * high,
-        n=sent,
-    )
+    result = _share(f"{name} {path}", asked, count, sent, share_interval(k, n))
     least, most = accepted_counts(asked, n) if n else (0, 0)
     if n and not least <= k <= most:
         return replace(result, proof=Proof.MISMATCH, why=f"{least} to {most} of {n} would fit")
@@ -232,6 +238,12 @@ def judge_share(name: str, path: str, asked: float, count: int, sent: int, infla
         why = f"{sent} packets can't tell half or double from it; it takes {math.ceil(need * inflation)}"
         return replace(result, why=why)
     return replace(result, proof=Proof.CONFIRMED)
+
+
+def _share(name: str, asked: float, count: int, sent: int, interval: tuple[float, float]) -> Measurement:
+    got = 100 * count / sent if sent else None
+    low, high = 100 * interval[0], 100 * interval[1]
+    return Measurement(name=name, unit="%", asked=100 * asked, got=got, low=low, high=high, n=sent)
 
 
 def judge_rate(got: Flow, asked_bit_s: float) -> Measurement:
@@ -245,10 +257,8 @@ def judge_rate(got: Flow, asked_bit_s: float) -> Measurement:
         return _too_few(name, "Mbit/s", asked, len(got.train_bit_s), 4)
     rates = np.asarray(got.train_bit_s) / 1e6
     fast, slow = float(np.quantile(rates, 0.75)), float(np.quantile(rates, 0.25))
-    inside = (fast, fast)
-    return replace(
-        _in_band(name, asked, fast, inside, (LOW * asked, HIGH * asked), 0.0, len(rates), "Mbit/s"), low=slow, high=fast
-    )
+    judged = _in_band(name, asked, fast, (fast, fast), (LOW * asked, HIGH * asked), 0.0, len(rates), "Mbit/s")
+    return replace(judged, low=slow, high=fast)
 
 
 def judge_cut(got: Flow, *, dark: bool = False) -> Measurement:
@@ -262,15 +272,15 @@ def judge_cut(got: Flow, *, dark: bool = False) -> Measurement:
     if got.sent < CUT_PACKETS:
         return replace(result, why=f"{got.sent} packets are too few; it takes {CUT_PACKETS}")
     if got.refused and not dark:
-        return replace(result, why=f"{got.refused} of {got.sent} packets never left: the sender's kernel refused them")
+        return replace(result, why=got.refusal)
     return replace(result, proof=Proof.CONFIRMED)
 
 
 def judge_spared(bare: Flow, got: Flow, asked_ms: float, path: str = "spared") -> tuple[Measurement, ...]:
     """Judge a path that must be as it was: one that is not hit (`path` "spared"), or one that is healed ("hurt").
 
-    `asked_ms` is the delay asked for on the paths that are hit; the greater of SPARED_MS and SPARED_SHARE of it
-    may be seen here.
+    A packet that the sender's kernel refuses counts as lost here: no path was so before. `asked_ms` is the delay asked
+    for on the paths that are hit; the greater of SPARED_MS and SPARED_SHARE of it may be seen here.
     """
     loss = replace(judge_background(f"loss {got.path}", got.sent - got.received, got.sent), path=path)
     if not got.received:
@@ -280,7 +290,7 @@ def judge_spared(bare: Flow, got: Flow, asked_ms: float, path: str = "spared") -
 
 def _unmoved(bare: Flow, got: Flow, asked_ms: float) -> Measurement:
     name = f"delay {got.path}"
-    ours, theirs = quantile_interval(got.delays_ms, 0.5), quantile_interval(bare.delays_ms, 0.5)
+    ours, theirs = _interval(got.delays_ms, 0.5), _interval(bare.delays_ms, 0.5)
     if ours is None or theirs is None:
         return _too_few(name, "ms", 0.0, min(got.received, bare.received), TOLERANCES["spared"].packets)
     limit = max(SPARED_MS, SPARED_SHARE * asked_ms)
@@ -326,16 +336,7 @@ def together(flows: Sequence[Flow]) -> Flow:
 
 def judge_background(name: str, count: int, sent: int) -> Measurement:
     """Allow the few packets that a busy machine loses (BACKGROUND); more is an effect that nobody asked for."""
-    low, high = share_interval(count, sent)
-    result = Measurement(
-        name=name,
-        unit="%",
-        asked=0.0,
-        got=100 * count / sent if sent else None,
-        low=100 * low,
-        high=100 * high,
-        n=sent,
-    )
+    result = _share(name, 0.0, count, sent, share_interval(count, sent))
     if not sent:
         return replace(result, why="no packet was sent")
     most = int(stats.binom.isf(FALSE_MISMATCH, sent, BACKGROUND))

@@ -77,7 +77,7 @@ class Firing:
         found = not self._is_static(step.on)
         seen = self.lookers.look_again(step.on.role) if found else {}
         self._say_injected(tick, step, victims, candidates, aimed, began_ns, seen)
-        announce(f"inject.{tick.step}")
+        announce("step.inject")
         if operations:
             running = self.workers.submit(self._operate, tick, operations)
             return InForce.operation(tick.step, tick.occurrence, running)

@@ -9,7 +9,8 @@
 The fields are the keys (`down_for_s` is `down-for`, `from_` is `from`); a suffix in `chaos.units.SUFFIXES`, or a `Unit`
 in `Annotated`, says how the text is read. Two fields with one key (`floor_per_s`, `floor_share`) are two ways to say
 it: "300/s" or "50% of steady". A list may be written as its only member. What `__post_init__` refuses with a ValueError
-"key: why" is reported at that key. pydantic validates and makes the schema; positions and wording are ours.
+"key: why" is reported at that key. pydantic validates and makes the schema; positions and wording (refusals.py) are
+ours.
 """
 
 from __future__ import annotations
@@ -39,15 +40,17 @@ from pydantic import (
 from pydantic_core import core_schema
 
 import chaos.model
-from chaos.positions import Page, described, entries, locate, plain, suggestion
+from chaos.positions import Page, described, entries, plain
+from chaos.refusals import blamed, validated, worded
 from chaos.units import SHARE, Unit, split_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-    from pydantic_core import CoreSchema, ErrorDetails
+    from pydantic_core import CoreSchema
 
 T = TypeVar("T")
-F = TypeVar("F", bound="Form")
 
 # Names that a module may import for its type checker only.
 _NAMES: Mapping[str, Any] = {**vars(typing), **vars(chaos.model), "Mapping": Mapping, "Sequence": Sequence}
@@ -88,24 +91,41 @@ class Written:
         return {"type": "string", "pattern": self.unit.pattern, "description": self.unit.name}
 
 
+_NAME = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
+
+
+def _named(value: object) -> str:
+    if not isinstance(value, str) or re.fullmatch(_NAME, value):
+        return str(value)
+    guess = re.sub(r"[^a-z0-9.]+", "-", value.lower()).strip("-.")
+    would = f"did you mean '{guess}'?" if guess else "write e.g. leader-kill"
+    raise ValueError(f"'{value}' is no name here: it takes small letters, digits, dashes and dots; {would}")
+
+
+Name = Annotated[str, AfterValidator(_named), WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"})]
+
+
 # ---------------------------------------------------------------- a dataclass's form
 
 
 def from_yaml(cls: type[T], node: yaml.Node, page: Page, *, apart: Sequence[str] = ()) -> T | None:
     """Read a dataclass from its mapping (nothing at all stands for an empty one), leaving out the keys in `apart`.
 
+    Those are read elsewhere, and known here only lest a misspelt one go without its suggestion.
+
     None if there was a problem; the problems are on the page.
     """
     found = mapping(node, page)
     if found is None:
         return None
-    read = validated(form(cls), {k: plain(v) for k, (_, v) in found.items() if k not in apart}, node, page)
+    data = {k: plain(v) for k, (_, v) in found.items() if k not in apart}
+    read = validated(form(cls), data, node, page, beside=apart)
     if read is None:
         return None
     try:
         return build(cls, read)
     except (ValueError, TypeError) as refusal:
-        page.problem(*_blamed(str(refusal), node))
+        page.problem(*blamed(str(refusal), node))
         return None
 
 
@@ -117,13 +137,6 @@ def mapping(node: yaml.Node, page: Page) -> dict[str, tuple[yaml.Node, yaml.Node
         return {}
     page.problem(node, f"settings are wanted here, not {described(node)}; write {{key: value}}")
     return None
-
-
-def _blamed(refusal: str, node: yaml.Node) -> tuple[yaml.Node, str]:
-    key, _, why = refusal.partition(": ")
-    if isinstance(node, yaml.MappingNode) and why and key in entries(node):
-        return entries(node)[key][1], why
-    return node, refusal
 
 
 _made: dict[type[Any], type[Form]] = {}
@@ -202,6 +215,9 @@ def annotation(name: str, hint: Any) -> Any:
         inner = get_args(bare)[1]
         item = Annotated[float, Written(SHARE)] if inner is float else annotation("", inner)
         return types.GenericAlias(dict, (str, item))
+    if get_origin(bare) is types.UnionType and bool in get_args(bare):  # a switch, or settings: tls: true | {ca: …}
+        (settings,) = (arg for arg in get_args(bare) if arg is not bool)
+        return Annotated[annotation("", settings), _OrSwitch()]
     if isinstance(bare, type) and dataclasses.is_dataclass(bare):
         return Annotated[form(bare), AfterValidator(functools.partial(build, bare))]
     return bare
@@ -250,6 +266,23 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str | dict) else value
 
 
+class _OrSwitch:
+    """The mark, for pydantic, of settings in whose place true or false may stand."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(_switched, handler(source))
+
+    def __get_pydantic_json_schema__(self, inner: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "boolean"}, handler(inner)]}
+
+
+_SWITCH = TypeAdapter(bool)
+
+
+def _switched(value: object, settings: Callable[[object], object]) -> object:
+    return settings(value) if isinstance(value, dict) else _SWITCH.validate_python(value)
+
+
 def _one_of(ways: Mapping[str, Any]) -> Any:
     """Return the annotation of one key that may fill any of several fields: the first way that can be read."""
     adapters = {
@@ -268,88 +301,3 @@ def _one_of(ways: Mapping[str, Any]) -> Any:
 
     schema = {"anyOf": [_with_tail(adapter.json_schema()) for adapter in adapters.values()]}
     return Annotated[Any, PlainValidator(read), WithJsonSchema(schema)]
-
-
-# ---------------------------------------------------------------- what pydantic found, in our words
-
-
-def validated(model: type[F], data: Mapping[str, Any], node: yaml.Node, page: Page) -> F | None:
-    """Validate a form; every error goes to its place on the page, and then None is returned."""
-    try:
-        return model.model_validate(data)
-    except ValidationError as found:
-        for error in found.errors():
-            _place(error, model, node, page)
-        return None
-
-
-def _place(error: ErrorDetails, model: type[BaseModel], node: yaml.Node, page: Page) -> None:
-    where = [part for part in error["loc"] if not str(part).startswith("function-")]
-    if error["type"] == "missing":
-        page.problem(locate(node, where[:-1]), f"'{where[-1]}' is missing here; add `{where[-1]}: …`")
-        return
-    unknown = error["type"] == "extra_forbidden"
-    owner = _owner(model, where[:-1]) if unknown else model
-    page.problem(*_blamed(worded(error, owner_keys(owner)), locate(node, where, key=unknown)))
-
-
-def owner_keys(model: type[BaseModel]) -> tuple[str, ...]:
-    """Return the keys that a form knows."""
-    return tuple(field.alias or name for name, field in model.model_fields.items())
-
-
-def _owner(model: type[BaseModel], where: Sequence[str | int]) -> type[BaseModel]:
-    """Return the form of a nested mapping."""
-    for part in where:
-        field = next((f for n, f in model.model_fields.items() if part in (f.alias, n)), None)
-        inner = None if field is None else _inner_form(field.annotation)
-        model = inner or model
-    return model
-
-
-def _inner_form(hint: Any) -> type[BaseModel] | None:
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
-        return hint
-    return next((found for arg in get_args(hint) if (found := _inner_form(arg))), None)
-
-
-_WANTED: Mapping[str, str] = {
-    "int": "a whole number; write e.g. 3",
-    "float": "a number; write e.g. 0.5",
-    "bool": "yes or no; write true or false",
-    "string": "a text; write one word or put it in quotes",
-    "list": "a list; write [one, two]",
-    "tuple": "a list; write [one, two]",
-    "dict": "a mapping; write {key: value}",
-    "model": "a mapping; write {key: value}",
-}
-_BOUNDS: Mapping[str, str] = {
-    "greater_than": "more than {gt}",
-    "greater_than_equal": "{ge} or more",
-    "less_than": "less than {lt}",
-    "less_than_equal": "{le} or less",
-    "string_pattern_mismatch": "of the form {pattern}",
-}
-
-
-def worded(error: ErrorDetails, known: Sequence[str]) -> str:
-    """Return our sentence for an error of pydantic: what was read and why it is wrong; what would do."""
-    kind, context, loc = error["type"], error.get("ctx", {}), error["loc"]
-    read = _shown(error["input"])
-    if kind == "extra_forbidden":
-        return f"no such key '{loc[-1]}' here; {suggestion(str(loc[-1]), known)}"
-    if kind == "value_error":
-        return str(context["error"])
-    if kind in ("enum", "literal_error"):
-        choices = re.findall(r"'([^']*)'", str(context["expected"]))
-        return f"{read} is none of the choices; {suggestion(read.strip(chr(39)), choices)}"
-    if kind in _BOUNDS:
-        return f"{read} is out of range; write something {_BOUNDS[kind].format(**context)}"
-    wanted = _WANTED.get(kind.split("_")[0], "")
-    return f"{read} is not {wanted}" if wanted else f"{read}: {error['msg']}"
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, str):
-        return f"'{value}'"
-    return {dict: "a mapping", list: "a list", type(None): "nothing"}.get(type(value), repr(value))

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from chaos.ports import Probe
     from chaos.stage import Stage
 
+QUORUM = "quorum"  # the reading that `abort-when: quorum-lost` goes by: 1 held, 0 lost
 PROBE_TIMEOUT_S = 2.0
+LAST_LOOK_S = 8.0  # a probe may be patient with a member that is down
 QUICK_TIMEOUT_S = 0.5  # while a fault waits to be injected
 PROCESSES_EVERY_S = 0.2
 
@@ -34,6 +36,7 @@ class Lookers:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._readings: list[Reading] = []
+        self._lost_ns: tuple[int, int] | None = None  # first and newest reading since quorum was last held
         self._events: list[Event] = []
         self._asked: dict[str, int] = {}
         self._tellers: dict[str, Probe] = {}  # name of a reading → the probe that makes it
@@ -56,7 +59,7 @@ class Lookers:
             return
         self._stop.set()
         for thread in self._threads:
-            thread.join(PROBE_TIMEOUT_S + 1)
+            thread.join(LAST_LOOK_S)
         if self._threads:
             with self._noting("processes, the last time", EventKind.ERROR):
                 self._look_at_processes()
@@ -88,13 +91,8 @@ class Lookers:
     def quorum_lost_s(self) -> float:
         """Seconds for which the newest quorum readings have all been 0; 0.0 if there is a quorum or no such probe."""
         with self._lock:
-            quorum = [r for r in self._readings[-2000:] if r.name == "quorum" and r.value is not None]
-        lost: list[Reading] = []
-        for reading in reversed(quorum):
-            if reading.value:
-                break
-            lost.append(reading)
-        return (lost[0].at_ns - lost[-1].at_ns) / NS if lost else 0.0
+            first_ns, newest_ns = self._lost_ns or (0, 0)
+        return (newest_ns - first_ns) / NS
 
     # ------------------------------------------------------------ threads
 
@@ -125,7 +123,15 @@ class Lookers:
         with self._lock:
             self._readings.extend(readings)
             self._tellers |= {reading.name: probe for reading in readings}
+            for reading in readings:
+                if reading.name == QUORUM and reading.value is not None:
+                    self._note_quorum(reading)
         return readings
+
+    def _note_quorum(self, reading: Reading) -> None:
+        """Remember since when it is lost: however many readings come in between, none is forgotten."""
+        first_ns = self._lost_ns[0] if self._lost_ns else reading.at_ns
+        self._lost_ns = None if reading.value else (first_ns, reading.at_ns)
 
     def _look_at_processes(self) -> None:
         if isinstance(self._stage.target, RunsProcesses):

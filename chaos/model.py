@@ -425,6 +425,20 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Suspicion:
+    """A line of a process's log that somebody should read. `number` counts from 1.
+
+    `explained_by`: the kinds of actions that may cause it on the node that they are done to.
+    """
+
+    number: int
+    line: str
+    what: str
+    explained_by: tuple[str, ...] = ()
+    at_s: float | None = None  # since 1970, by the writer's clock; None: the line does not say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadStatus:
     """What a generator says of itself while it runs; counts are totals since its start."""
 

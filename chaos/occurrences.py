@@ -7,12 +7,14 @@ at_s        every_s
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from chaos.model import Step
 
@@ -47,6 +49,20 @@ def occurrences(step: Step) -> Iterator[Occurrence]:
     for number in range(starts(step)):
         start_s = round(step.at_s + number * (step.every_s or 0.0), 9)
         yield Occurrence(step=step, number=number, start_s=start_s, end_s=round(start_s + step.for_s, 9))
+
+
+def lulls(steps: Iterable[Step], end_s: float) -> Iterator[tuple[Occurrence, float, float]]:
+    """Yield each occurrence after which nothing is in force, and the time from its end to the next one or to `end_s`.
+
+    An operation is taken to be over at once, so what is yielded is the most that there can be.
+    """
+    every = sorted((one for step in steps for one in occurrences(step)), key=lambda one: one.start_s)
+    starts_s = [one.start_s for one in every]
+    latest_s = list(itertools.accumulate((one.end_s for one in every), max))  # end of all that have begun by then
+    for one in every:
+        begun = bisect.bisect_right(starts_s, one.end_s)
+        if latest_s[begun - 1] <= one.end_s:
+            yield one, one.end_s, starts_s[begun] if begun < len(every) else end_s
 
 
 def timeout_s(fault: Any) -> float:

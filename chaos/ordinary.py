@@ -3,7 +3,8 @@
     chaosgate run (uid 1000) ── exec ──▶ unshare --user --map-root-user --net ──▶ chaosgate run (uid 0, there)
 
 There is one code path, with fewer capabilities; `--net` because a thread that enters a node's network can't go back to
-the machine's, which belongs to another user namespace.
+the machine's, which belongs to another user namespace. `plan` and `doctor` go there too: else they would speak of
+another place than the one where the run will be.
 """
 
 from __future__ import annotations
@@ -31,5 +32,14 @@ def become_root_somewhere(target: str) -> None:
             "them, e.g. kernel.unprivileged_userns_clone=1; `chaosgate doctor` says what else is missing"
         )
     environment = {**os.environ, "CHAOSGATE_REAL_UID": str(os.getuid())}
-    argv = [*inside, sys.executable, "-m", "chaos.cli", *sys.argv[1:]]
+    argv = [*inside, sys.executable, *sys.orig_argv[1:]]  # not `-m`: that would put this folder's packages before ours
     os.execve(unshare, argv, environment)  # noqa: S606  # the same command, as root of a namespace
+
+
+def as_run_would(target: str) -> str:
+    """Go on where a run would be; return why it would be refused, for who only looks and goes on here; "": it runs."""
+    try:
+        become_root_somewhere(target)
+    except UsageError as refused:
+        return str(refused)
+    return ""

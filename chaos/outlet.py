@@ -10,10 +10,20 @@ from __future__ import annotations
 
 import io
 import os
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, TextIO
+
+from rich.console import Console
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+LOG_COLUMNS = 200
+
+
+def console_on(stream: IO[str]) -> Console:
+    """Return a console: as wide as a terminal is, and so wide in a log that no path is broken."""
+    return Console(file=stream, width=None if stream.isatty() else LOG_COLUMNS)
 
 
 class Outlet(io.TextIOBase):

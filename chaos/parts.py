@@ -16,16 +16,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import Field, PlainValidator, SkipValidation, WithJsonSchema
 
-from chaos.forms import Form, Written, from_yaml, mapping, validated
+from chaos.blast import CLIENT
+from chaos.forms import Form, Name, Written, from_yaml, mapping
 from chaos.model import Load, LoadStage, NamedGate, Selector, StackSpec, Step
-from chaos.positions import Page, described, plain, suggestion
+from chaos.positions import Page, described, nearest, plain, suggestion
+from chaos.refusals import owner_keys, validated
 from chaos.units import DURATION, RATE, SHARE, parse_rate, parse_share
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 _OF_CALIBRATION = " of calibration"
 CLOSED_LOOP = "closed loop"
+OWNER = "owner-of"  # the role of whoever owns the key that a selector names
 
 Duration = Annotated[float, Written(DURATION)]
 Positive = Annotated[Duration, Field(gt=0)]
@@ -36,8 +39,8 @@ Part = Annotated[SkipValidation[Any], WithJsonSchema({})]  # a yaml.Node, read b
 class Tables:
     """Where names are looked up. A class's fields are its keys.
 
-    A stack or a workload that is no dataclass names the dataclass of its settings as `settings_type`; a stack may name
-    the `roles` that a step can be aimed at, and its `operations`.
+    A stack or a workload that is no dataclass names the dataclass of its settings as `settings_type`. What else a stack
+    may say of itself is in `chaos.stacks.StackKind`.
     """
 
     faults: Mapping[str, Any]
@@ -56,12 +59,14 @@ def shipped() -> Tables:
     return Tables(faults=FAULTS, gates=GATES, stacks=STACKS, workloads=WORKLOADS)
 
 
-def items(node: yaml.Node | None, page: Page) -> Sequence[yaml.Node]:
-    """Return a list's items; none for nothing; a problem and none for anything else."""
+def items(node: yaml.Node | None, page: Page, *, empty: str = "") -> Sequence[yaml.Node]:
+    """Return a list's items; a problem and none for anything else, and for nothing at all if `empty` is the message."""
     if isinstance(node, yaml.SequenceNode):
         return list(node.value)
     if node is not None and plain(node) is not None:
         page.problem(node, f"a list is wanted here, not {described(node)}; begin each item with `- `")
+    elif node is not None and empty:
+        page.problem(node, empty)
     return ()
 
 
@@ -193,10 +198,10 @@ def read_load(node: yaml.Node, page: Page, tables: Tables) -> Load | None:
         return None
     kinds = [key for key in found if key in tables.workloads]
     common = {key: plain(value) for key, (_, value) in found.items() if key not in kinds[:1]}
-    read = validated(LoadForm, common, node, page)
+    read = validated(LoadForm, common, node, page, beside=tuple(tables.workloads))
     if len(kinds) != 1:
-        known = f"there is {', '.join(sorted(tables.workloads))}"
-        page.problem(node, f"{len(kinds)} workloads are named here, and one is wanted; {known}")
+        if why := _not_one_workload(kinds, common, tables):
+            page.problem(node, why)
         return None
     settings = _settings(tables.workloads[kinds[0]], found[kinds[0]][1], page)
     if read is None or settings is None:
@@ -212,6 +217,16 @@ def read_load(node: yaml.Node, page: Page, tables: Tables) -> Load | None:
         stages=_stages(read.shape),
         settings=settings,
     )
+
+
+def _not_one_workload(kinds: Sequence[str], common: Mapping[str, Any], tables: Tables) -> str:
+    """Say what is wrong with no workload or several; "" if one was misspelt, which has been said."""
+    if kinds:
+        return f"{' and '.join(kinds)} are all named here, and one workload is wanted; leave out the others"
+    known = {*owner_keys(LoadForm), *tables.workloads}
+    if any(key not in known and nearest(key, known) in tables.workloads for key in common):
+        return ""
+    return f"no workload is named here; {suggestion('', tables.workloads)}"
 
 
 def _stages(shape: Sequence[StageForm]) -> tuple[LoadStage, ...]:
@@ -232,7 +247,7 @@ def _stages(shape: Sequence[StageForm]) -> tuple[LoadStage, ...]:
 class StepForm(Form):
     """A fault on a schedule. Times count from t = 0, when the load is at its peak and the warm-up is over."""
 
-    name: str = Field("", pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$")
+    name: Name = ""
     at: Duration
     for_: Positive | None = None
     every: Positive | None = None
@@ -251,8 +266,8 @@ class SelectorForm(Form):
     zone: str = ""
 
 
-def read_step(node: yaml.Node, page: Page, tables: Tables) -> Step | None:
-    """Read one item of `steps`. A step without a name is called after its fault."""
+def read_step(node: yaml.Node, page: Page, tables: Tables, roles: Collection[str] = ()) -> Step | None:
+    """Read one item of `steps`, aimed at one of `roles` if any are known. Without a name it is called as its fault."""
     found = mapping(node, page)
     if not found:
         if found is not None:
@@ -261,7 +276,7 @@ def read_step(node: yaml.Node, page: Page, tables: Tables) -> Step | None:
     parts = {key: value for key, (_, value) in found.items()}
     data = {key: value if key in ("on", "fault") else plain(value) for key, value in parts.items()}
     read = validated(StepForm, data, node, page)
-    on = _selector(parts["on"], page, tables) if "on" in parts else None
+    on = _selector(parts["on"], page, roles) if "on" in parts else None
     kind, fault = _fault(parts["fault"], page, tables) if "fault" in parts else ("", None)
     if read is None or on is None or fault is None:
         return None
@@ -293,9 +308,9 @@ def _for_s(read: StepForm, fault: Any, node: yaml.Node, page: Page) -> float:
     return float(read.for_ or down_for_s or 0.0)
 
 
-def _selector(node: yaml.Node, page: Page, tables: Tables) -> Selector | None:
+def _selector(node: yaml.Node, page: Page, roles: Collection[str]) -> Selector | None:
     if isinstance(node, yaml.ScalarNode) and plain(node) is not None:
-        return Selector(role=_role(node, page, tables))
+        return Selector(role=_role(node, page, roles))
     found = mapping(node, page)
     if found is None:
         return None
@@ -307,17 +322,23 @@ def _selector(node: yaml.Node, page: Page, tables: Tables) -> Selector | None:
     if read.count is not None and read.share is not None:
         page.problem(found["share"][0], "count and share are two ways to say how many; leave out one of them")
     if read.role:
-        _role(found["role"][1], page, tables)
-    role, argument = ("owner-of", read.owner_of) if read.owner_of else (read.role, "")
+        _role(found["role"][1], page, roles)
+    elif read.owner_of and roles and OWNER not in roles:
+        page.problem(found[OWNER][0], f"the stack can't say who owns a key; {suggestion('', _victims(roles))}")
+    role, argument = (OWNER, read.owner_of) if read.owner_of else (read.role, "")
     return Selector(role=role, argument=argument, count=read.count, share=read.share, zone=read.zone)
 
 
-def _role(node: yaml.Node, page: Page, tables: Tables) -> str:
-    """Return a role's name, checked against all that the installed stacks name, if they do."""
-    known = {role for stack in tables.stacks.values() for role in getattr(stack, "roles", ())}
-    if known and node.value not in known:
-        page.problem(node, f"no such role '{node.value}'; {suggestion(str(node.value), known)}")
+def _role(node: yaml.Node, page: Page, roles: Collection[str]) -> str:
+    """Return a role's name, checked against those that the stack names, if it does."""
+    if roles and node.value not in roles:
+        page.problem(node, f"no such role '{node.value}'; {suggestion(str(node.value), _victims(roles))}")
     return str(node.value)
+
+
+def _victims(roles: Collection[str]) -> set[str]:
+    """Return the roles that a step can be aimed at by name."""
+    return {*roles} - {CLIENT, OWNER}
 
 
 # ---------------------------------------------------------------- gates

@@ -1,10 +1,26 @@
-"""Where chaosgate keeps things: recordings, the cache, and the folder below which labs live."""
+"""Where chaosgate keeps things: the cache, and the folder below which labs live; and where its own packages lie."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 import tempfile
 from pathlib import Path
+
+OUR_PACKAGES = ("gates", "reports", "workloads")  # and `chaos`, of which this is a part
+
+
+def package_in_the_way() -> str:
+    """Return where the first package lies that would be imported in place of one of ours, as "`name` (place)"."""
+    home = Path(__file__).resolve().parent.parent
+    for name in OUR_PACKAGES:
+        there = sys.modules.get(name)
+        spec = importlib.util.find_spec(name) if there is None else there.__spec__
+        origin = spec.origin if spec is not None else getattr(there, "__file__", None)
+        if origin is None or Path(origin).resolve() != home / name / "__init__.py":
+            return f"`{name}` ({origin or 'of unknown origin'})"
+    return ""
 
 
 def cache() -> Path:

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from chaos.blast import Hit, checked_hits, holders, wanted
 from chaos.errors import CapabilityError
+from chaos.model import Span
 from chaos.occurrences import Occurrence, is_momentary, occurrences, timeout_s
 from chaos.positions import Page
-from chaos.units import SHARE, format_duration, format_share, split_name
+from chaos.room import size
+from chaos.units import SHARE, counted, format_duration, format_share, split_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,7 +77,8 @@ class Timeline:
 def plan(experiment: Experiment, topology: Topology) -> Timeline:
     """Return the timeline; SpecError, with places in the file, for what this topology or the blast radius forbids."""
     page = Page(experiment.path or experiment.name, experiment.text)
-    hits = checked_hits(experiment, topology, page)
+    root = page.compose() if experiment.text else None
+    hits = checked_hits(experiment.steps, experiment.blast_radius, topology, page, root)
     page.raise_problems()
     ticks = tuple(tick for _, tick in sorted(_ticks(experiment), key=lambda pair: pair[0]))
     total_s = _lead_in_s(experiment) + experiment.duration_s + DRAIN_S
@@ -141,15 +144,22 @@ def choose(selector: Selector, candidates: Sequence[Node], rng: random.Random) -
 # ---------------------------------------------------------------- the plan as text
 
 
-def describe(timeline: Timeline, backend: Callable[[Action], str] | None = None) -> str:
+def describe(
+    timeline: Timeline,
+    backend: Callable[[Action], str] | None = None,
+    *,
+    versions: Sequence[str] = (),
+    recording: str = "",
+) -> str:
     """Return what would happen, for people: when, to whom, by which mechanism, how much at once, judged how.
 
     `backend` names the mechanism that carries out an action, as ports.Backends does; what it can't do is said there.
+    `versions` and `recording` say more than can be known here: where programs come from, and if a disk has room.
     """
     experiment = timeline.experiment
     head = [experiment.name + (f"  ({experiment.path})" if experiment.path else ""), *_about(experiment.about)]
     parts: Mapping[str, list[str]] = {
-        "": _setting(timeline),
+        "": _setting(timeline, versions, recording),
         "timeline, from t = 0, when the load is at its peak": _agenda(timeline),
         "mechanisms": _mechanisms(timeline, backend) if backend else [],
         "hit at once, at worst": [_hit_text(hit, experiment) for hit in timeline.hits],
@@ -167,19 +177,23 @@ def _about(text: str) -> list[str]:
     return text.strip().splitlines()
 
 
-def _setting(timeline: Timeline) -> list[str]:
+def _setting(timeline: Timeline, versions: Sequence[str], recording: str) -> list[str]:
     experiment, load = timeline.experiment, timeline.experiment.load
-    versions = ", ".join(f"{name} {version}" for name, version in experiment.stack.versions.items())
+    asked = [f"{name} {version}" for name, version in experiment.stack.versions.items()]
+    run = list(versions) or asked or [f"the default of {experiment.stack.name}"]
     roles = dict.fromkeys(node.role for node in timeline.topology.nodes)
-    nodes = ", ".join(f"{len(timeline.topology.with_role(role))} {role}" for role in roles)
+    nodes = ", ".join(counted(len(timeline.topology.with_role(role)), role) for role in roles)
     rate = "closed loop" if load.closed_loop else f"{load.rate_per_s:g}/s" if load.rate_per_s else "calibrated"
     if load.calibrated_share:
         rate = f"{format_share(load.calibrated_share)} of what a calibration finds"
+    lies = load.settings.get("sabotage")
     return [
-        f"stack      {experiment.stack.name} ({versions or 'its default version'}): {nodes}",
-        f"load       {load.workload}, {rate}, {load.users} users, timeout {_text(load.timeout_s)}",
+        f"stack      {experiment.stack.name}: {nodes}",
+        *(f"{'' if number else 'version':<11}{one}" for number, one in enumerate(run)),
+        f"load       {load.workload}, {rate}, {counted(load.users, 'user')}, timeout {_text(load.timeout_s)}",
+        *([f"{'':<11}SABOTAGED: {lies}; such a run promotes nothing"] if lies else []),
         f"takes      {_text(experiment.duration_s)} after ramp and warm-up, {_text(round(timeline.total_s))} in all",
-        f"recording  about {max(1, round(timeline.recording_bytes / 1e6))} MB",
+        f"recording  {recording or f'about {size(timeline.recording_bytes)}'}",
         f"seed       {experiment.seed}",
     ]
 
@@ -219,12 +233,12 @@ def _who(step: Step, topology: Topology) -> str:
     there = holders(step.on, topology)
     names = ", ".join(node.name for node in there)
     number = wanted(step.on, len(there))
-    role = f"{step.on.role} of {step.on.argument}" if step.on.argument else step.on.role
+    who = f"the owner of {step.on.argument}" if step.on.argument else counted(number, step.on.role)
     if not topology.with_role(step.on.role):
-        return f"{number} {role}, asked of the stack when it fires; it can be {names}"
+        return f"{who}, asked of the stack when it fires; it can be {names}"
     if number == len(there):
-        return f"every {role}: {names}"
-    return f"{number} {role}, drawn by the seed from {names}"
+        return f"every {step.on.role}: {names}"
+    return f"{who}, drawn by the seed from {names}"
 
 
 def _mechanisms(timeline: Timeline, backend: Callable[[Action], str]) -> list[str]:
@@ -247,7 +261,7 @@ def _mechanism(action: Action, backend: Callable[[Action], str]) -> str:
 
 def _hit_text(hit: Hit, experiment: Experiment) -> str:
     limit = experiment.blast_radius.get(hit.role)
-    said = f"{hit.count} of {hit.of} {hit.role} ({hit.share:.0%}), at {_text(hit.at_s)}"
+    said = f"{hit.count} of {counted(hit.of, hit.role)} ({hit.share:.0%}), at {_text(hit.at_s)}"
     said += f"; limit {format_share(limit)}" if limit is not None else "; no limit given"
     if not hit.away:
         return f"{said}; all stay reachable"
@@ -256,7 +270,9 @@ def _hit_text(hit: Hit, experiment: Experiment) -> str:
 
 
 def _gate_text(named: NamedGate) -> str:
-    during = getattr(named.gate, "during", "run")
+    during = getattr(
+        named.gate, "during", Span.RECOVERY if Span.RECOVERY in getattr(named.gate, "needs", ()) else "run"
+    )
     settings = _settings(named.gate)
     kind = "" if named.kind in ("", named.name) else named.kind
     said = ": ".join(part for part in (kind, settings) if part)

@@ -33,10 +33,12 @@ if TYPE_CHECKING:
         Reading,
         StackAction,
         StackSpec,
+        Suspicion,
         Topology,
         Verdict,
     )
     from chaos.recording import Recording
+    from gates.judge import Judgement
 
 
 class Clock(Protocol):
@@ -166,11 +168,32 @@ class FindsRole(Protocol):
 
 
 @runtime_checkable
+class HandsRole(Protocol):
+    """A stack that can be asked to put a role where it was: a replay wants the recorded victim to be hit."""
+
+    def hand_over(self, role: str, names: Sequence[str], timeout_s: float) -> str:
+        """See to it that all of `names` hold `role`; return what was done, "" for nothing.
+
+        StackError if they don't hold it in time.
+        """
+        ...
+
+
+@runtime_checkable
 class ProvidesVersions(Protocol):
     """A stack whose programs must be fetched or built once."""
 
     def provide(self, versions: Sequence[str], say: Callable[[str], None]) -> None:
         """See to it that these versions, and the one it starts with, are at hand; UsageError if one can't be had."""
+        ...
+
+
+@runtime_checkable
+class NamesOrigins(Protocol):
+    """A stack that can say of a version whether there is one, and where it comes from."""
+
+    def origin(self, version: str) -> str:
+        """Say what runs if `version` is asked for ("": what it starts with); UsageError if there is no such one."""
         ...
 
 
@@ -201,11 +224,53 @@ class LimitsCpu(Protocol):
         ...
 
 
-class Workload(Protocol):
-    """A kind of traffic."""
+@runtime_checkable
+class GrantsAccess(Protocol):
+    """A stack that does not let everybody in."""
 
-    def start(self, load: Load, endpoints: Mapping[str, str], folder: Path, epoch_ns: int, seed: int) -> Generator:
-        """Start the generator; operations are scheduled from `epoch_ns` and recorded below `folder`."""
+    def access(self, target: Any) -> Any:
+        """Return what its clients have to show, as its workloads take it; the target need not be up yet."""
+        ...
+
+
+class Workload(Protocol):
+    """A kind of traffic; workloads.WORKLOADS makes it for a place to run in."""
+
+    def prepare(
+        self,
+        load: Load,
+        endpoints: Mapping[str, str],
+        folder: Path,
+        seed: int,
+        run_id: str,
+        *,
+        duration_s: float | None = None,
+    ) -> Prepared:
+        """Start the generator's processes, which record below `folder`, and wait until they are ready for `go`.
+
+        Keys begin with `run_id`. `duration_s`: from the epoch; None: until told to drain. WorkloadError if one is not
+        ready, and none is left behind then.
+        """
+        ...
+
+
+class LoadSource(Protocol):
+    """The traffic of one run as the engine sees it: workload, endpoints and folder are bound."""
+
+    def prepare(self) -> str:
+        """Find the rate (a calibration takes seconds); return a sentence about it."""
+        ...
+
+    def start(self, epoch_ns: int) -> Generator:
+        """Start the generator; operations are scheduled from `epoch_ns`."""
+        ...
+
+
+class Spawn(Protocol):
+    """Starts a process somewhere, e.g. in a node of a lab (Reaches.spawn, bound to the node)."""
+
+    def __call__(self, argv: Sequence[str], **popen: Any) -> subprocess.Popen[bytes]:
+        """Start `argv`; keywords as for subprocess.Popen."""
         ...
 
 
@@ -220,6 +285,26 @@ class Generator(Protocol):
 
     def stop(self) -> None:
         """Drain and close; operations still open become unknown."""
+        ...
+
+
+class Prepared(Generator, Protocol):
+    """A generator whose processes are ready; `stop` is `drain`, final reads and `close` in one."""
+
+    def go(self, epoch_ns: int) -> None:
+        """Begin at `epoch_ns`, or now if that has passed."""
+        ...
+
+    def drain(self) -> None:
+        """End the traffic; WorkloadError if the generator died."""
+        ...
+
+    def close(self) -> None:
+        """End the recordings, cleanly, and the processes; WorkloadError if one died before that."""
+        ...
+
+    def kill(self) -> None:
+        """End every process now; idempotent. Recordings not closed before stay cut short."""
         ...
 
 
@@ -249,10 +334,18 @@ class Watches(Protocol):
 
 
 class Report(Protocol):
-    """Draws a judged recording. Pure."""
+    """Draws a judged recording; a function will do. Pure."""
 
-    def render(self, recording: Recording, verdicts: Sequence[Verdict]) -> str:
+    def __call__(self, recording: Recording, judgement: Judgement) -> str:
         """Return the text of the report."""
+        ...
+
+
+class LogReader(Protocol):
+    """Knows the alarming lines in the log of one of a stack's processes. Pure."""
+
+    def __call__(self, text: str) -> Sequence[Suspicion]:
+        """Return them, in order."""
         ...
 
 

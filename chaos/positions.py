@@ -23,13 +23,18 @@ if TYPE_CHECKING:
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the name that may have been meant; "" if none is near."""
+    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return near[0] if near else ""
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return "did you mean 'x'?" or, if nothing is near, the list of what there is."""
     names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean '{near[0]}'?"
-    return f"there is {', '.join(names)}" if names else "there is none"
+    if near := nearest(word, names):
+        return f"did you mean '{near}'?"
+    return f"there {'is' if len(names) == 1 else 'are'} {', '.join(names)}" if names else "there is none"
 
 
 class Page:
@@ -128,6 +133,14 @@ def plain(node: yaml.Node) -> Any:
         return [plain(item) for item in node.value]
     assert isinstance(node, yaml.ScalarNode)
     return None if node.style is None and node.value in _NULLS else node.value
+
+
+def scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
+    """Yield the values below a node, in the order of the file; keys are none."""
+    if isinstance(node, yaml.ScalarNode):
+        yield node
+    for child in _children(node):
+        yield from scalars(child)
 
 
 def locate(node: yaml.Node, where: Sequence[str | int], *, key: bool = False) -> yaml.Node:

@@ -1,6 +1,6 @@
 """Everything that can be known before anything is touched: what would happen, and what can't.
 
-experiment ─▶ stack's nodes ─▶ plan ─▶ backend of every fault ─▶ described, or refused with exit code 2
+experiment ─▶ stack's nodes ─▶ plan ─▶ versions, room, backend of every fault ─▶ described, or refused with exit code 2
 """
 
 from __future__ import annotations
@@ -10,19 +10,23 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chaos import plan as planning
-from chaos.errors import CapabilityError, UsageError
+from chaos.errors import CapabilityError, SpecError, UsageError
+from chaos.lookers import QUORUM
 from chaos.model import StackAction, Topology
-from chaos.ports import LimitsCpu, ProvidesVersions
+from chaos.ports import LimitsCpu, NamesOrigins, ProvidesVersions
+from chaos.positions import Page, locate, scalars
+from chaos.room import expected, too_large
 from chaos.stacks import STACKS
 from chaos.targets import TARGETS, TargetKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from chaos.model import Action, Experiment
+    from chaos.options import Options
     from chaos.plan import Timeline
     from chaos.ports import Stack
-    from chaos.session import Options
 
 DOCUMENTATION_NET = "192.0.2"  # RFC 5737: addresses that stand for those which a lab will give
 
@@ -58,13 +62,71 @@ def provide(experiments: Sequence[Experiment], say: Callable[[str], None]) -> No
     for experiment in experiments:
         stack = STACKS[experiment.stack.name](experiment)
         if isinstance(stack, ProvidesVersions):
-            operations = [a for a in actions(experiment, timeline(experiment)) if isinstance(a, StackAction)]
-            stack.provide([v for a in operations if (v := a.arguments.get("version"))], say)
+            stack.provide(_replacements(experiment), say)
 
 
-def describe(experiment: Experiment, target: str) -> str:
-    """Return the text of `chaosgate plan`."""
-    return planning.describe(timeline(experiment), backend=target_kind(target).backend)
+def _replacements(experiment: Experiment) -> list[str]:
+    """Return the versions that steps will want."""
+    operations = [a for a in actions(experiment, timeline(experiment)) if isinstance(a, StackAction)]
+    return list(dict.fromkeys(v for a in operations if (v := a.arguments.get("version"))))
+
+
+def describe(experiment: Experiment, target: str, runs: Path) -> str:
+    """Return the text of `chaosgate plan`, for recordings in `runs`."""
+    refuse_unknown_versions([experiment])
+    planned = timeline(experiment)
+    return planning.describe(
+        planned,
+        backend=target_kind(target).backend,
+        versions=list(origins(experiment)),
+        recording=expected(planned, runs),
+    )
+
+
+# ---------------------------------------------------------------- versions
+
+
+def origins(experiment: Experiment) -> Iterator[str]:
+    """Yield what runs at first and what replaces it, each with where it comes from; UsageError if there is no such."""
+    stack = STACKS[experiment.stack.name](experiment)
+    if isinstance(stack, NamesOrigins):
+        for version in ("", *_replacements(experiment)):
+            yield stack.origin(version)
+
+
+def refuse_unknown_versions(experiments: Sequence[Experiment]) -> None:
+    """Raise one error for all versions that there are not: at their places in the files, or in the command."""
+    found = [problem for experiment in experiments for problem in _unknown_versions(experiment)]
+    if in_files := [f"{place}: {why}" for place, why in found if place]:
+        raise SpecError(list(dict.fromkeys(in_files)))
+    if found:
+        raise UsageError("\n".join(dict.fromkeys(f"--version: {why}" for _, why in found)))
+
+
+def _unknown_versions(experiment: Experiment) -> Iterator[tuple[str, str]]:
+    """Yield (place in the file, "" if it isn't there; what is wrong)."""
+    stack = STACKS[experiment.stack.name](experiment)
+    if not isinstance(stack, NamesOrigins):
+        return
+    for version in ("", *_replacements(experiment)):
+        try:
+            stack.origin(version)
+        except UsageError as error:
+            asked = [version] if version else list(experiment.stack.versions.values())
+            yield _place_of(asked, experiment), str(error)
+
+
+def _place_of(asked: Sequence[str], experiment: Experiment) -> str:
+    """Return file:line:column of the first version in the file that was asked for."""
+    root = Page(experiment.path, experiment.text).compose() if experiment.text else None
+    if root is None:
+        return ""
+    parts = [locate(root, (part,)) for part in ("stack", "matrix", "steps")]
+    marks = [node.start_mark for part in parts if part is not root for node in scalars(part) if node.value in asked]
+    return f"{experiment.path}:{marks[0].line + 1}:{marks[0].column + 1}" if marks else ""
+
+
+# ---------------------------------------------------------------- what can't run
 
 
 def limits_of(stack: Stack) -> Mapping[str, float]:
@@ -72,18 +134,31 @@ def limits_of(stack: Stack) -> Mapping[str, float]:
     return stack.cpu_limits() if isinstance(stack, LimitsCpu) else {}
 
 
+def _blind_limits(experiment: Experiment) -> Iterator[str]:
+    """Yield a limit of `abort-when` that could never be seen to be exceeded."""
+    name = experiment.stack.name
+    if experiment.abort_when.quorum_lost_s is not None and QUORUM not in getattr(STACKS[name], "readings", ()):
+        yield (
+            f"{experiment.name}: abort-when: quorum-lost: no probe of stack {name!r} tells of a quorum, so nothing "
+            "would ever end the run; leave it out"
+        )
+
+
 def refuse_what_cannot_run(experiments: Sequence[Experiment], options: Options) -> None:
     """Raise SpecError, UsageError or CapabilityError, before anything is touched, if one of the set can't run."""
     kind = target_kind(options.target)
+    refuse_unknown_versions(experiments)
     missing: list[str] = []
     for experiment in experiments:
         limits = limits_of(STACKS[experiment.stack.name](experiment))
         if limits and (why_not := kind.no_cpu_limit()):
             missing.append(f"{experiment.name}: cpu-limit on {', '.join(limits)}: {why_not}")
+        missing.extend(_blind_limits(experiment))
         for action in actions(experiment, timeline(experiment)):
             try:
                 kind.backend(action)
             except CapabilityError as error:
                 missing.append(f"{experiment.name}: {error}")
+    missing.extend(too_large([timeline(experiment) for experiment in experiments], options.runs))
     if missing:
         raise CapabilityError("\n".join(dict.fromkeys(missing)))

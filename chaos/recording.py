@@ -27,6 +27,7 @@ import pyarrow as pa
 
 from chaos.errors import RecordingError
 from chaos.model import Event, EventKind, Reading, to_json
+from chaos.room import CAP_BYTES, FREE_BYTES_MIN
 from chaos.streams import (
     END_OF_STREAM,
     READINGS,
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
     from chaos.model import Experiment
 
 FLUSH_S = 0.4
-CAP_BYTES = 4 << 30
-FREE_BYTES_MIN = 256 << 20
 RESERVE_BYTES = 1 << 20
 
 
@@ -318,8 +317,13 @@ class Recording:
         """Every probe's answer, in the order written."""
         if self._readings is not None:
             return self._readings
-        table, _ = read_stream(self._place / "readings.arrow")
+        table, _ = self._probed
         return () if table is None else tuple(Reading(**row) for row in table.to_pylist())
+
+    @cached_property
+    def _probed(self) -> tuple[pa.Table | None, str]:
+        """The stream of readings as far as it is whole, and what was torn."""
+        return read_stream(self._place / "readings.arrow")
 
     @cached_property
     def logs(self) -> Mapping[str, str]:
@@ -358,7 +362,8 @@ class Recording:
             return () if self._complete else ("the recording was cut short",)
         cut = tuple(f"generator {name} was cut short" for name in self.cut_short)
         standing = ("the harness died before its target was gone",) if self.run.get("torn_down") is False else ()
-        return _why_ended(self.events) + standing + self.notes + self.parts.notes + cut
+        torn = tuple(note for note in (*self.notes, *self.parts.notes, self._probed[1]) if note)
+        return _why_ended(self.events) + standing + torn + cut
 
     @cached_property
     def cut_short(self) -> Mapping[str, int]:

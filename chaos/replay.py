@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from chaos.model import Experiment
-    from chaos.session import Options
+    from chaos.options import Options
 
 
 def recording_at(folder: Path) -> Recording:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic.json_schema import models_json_schema
 
 from chaos.forms import form
-from chaos.model import Slo
 from chaos.parts import LoadForm, MarksForm, SelectorForm, StepForm, Tables, VersionsForm, settings_type
+from chaos.promises import SloForm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ def schema(whole: type[Form], tables: Tables) -> Schema:
         ("selector", ""): SelectorForm,
         ("marks", ""): MarksForm,
         ("versions", ""): VersionsForm,
-        ("slo", ""): form(Slo),
+        ("slo", ""): SloForm,
         **dict(_forms(tables)),
     }
     refs, made = models_json_schema([(f, "validation") for f in forms.values()], ref_template="#/$defs/{model}")
@@ -92,7 +92,7 @@ def _name_parts(defs: Schema, ref: Mapping[tuple[str, str], Schema], tables: Tab
         "gates": {"type": "array", "items": {"anyOf": [gate, named]}, "minItems": 1},
         "slo": ref["slo", ""],
     }
-    _own(defs, ref["file", ""])["required"].append("gates")
+    _own(defs, ref["file", ""])["anyOf"] = [{"required": ["gates"]}, {"required": ["slo"]}]
 
 
 def _one_name(settings: Mapping[str, Schema]) -> Schema:

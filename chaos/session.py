@@ -14,9 +14,8 @@ import signal
 import subprocess
 import time
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chaos import __version__
@@ -24,9 +23,9 @@ from chaos.agent.points import announce
 from chaos.aiming import Aim
 from chaos.clock import MonotonicClock
 from chaos.engine import Engine
-from chaos.errors import ChaosgateError, DirtyError, RecordingError
-from chaos.faults.replace import Replace
+from chaos.errors import ChaosgateError, DirtyError, HarnessError, RecordingError
 from chaos.model import Event, EventKind
+from chaos.options import Options, with_options
 from chaos.plan import plan
 from chaos.ports import ComparesReplicas, HasProbes
 from chaos.preflight import limits_of
@@ -41,24 +40,13 @@ from reports import REPORTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    from chaos.model import Experiment, Reading, Step
+    from chaos.model import Experiment, Reading
     from chaos.ports import Probe, Stack, Target
 
 UNSAFE = re.compile(r"[^A-Za-z0-9._=,\[\]-]+")  # a version in a cell's name may be a path
 MANY_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How to run, as the command line or pytest says it."""
-
-    target: str = "netns"
-    runs: Path = Path("runs")
-    versions: Mapping[str, str] = field(default_factory=dict)
-    seed: int | None = None
-    replay: Path | None = None
-    recorded: Mapping[tuple[str, int], tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,12 +86,32 @@ def run_one(
         except ChaosgateError as error:
             trouble = error
             _record_trouble(recorder, error)
-        with suppress(RecordingError):  # a full disk has been told of
+        with suppress(RecordingError):  # a full disk has been told of, here and below
             recorder.run(torn_down=True)
+        with suppress(RecordingError):
+            recorder.close()
     with suppress(OSError):  # whoever watched may be gone (a closed pipe); the verdict is written anyway
         watch(Progress(experiment=experiment.name, phase="judging"))
     announce("recording.judge")
-    return RunResult(experiment=experiment, folder=folder, judgement=judge_folder(folder), error=trouble)
+    judgement, unjudged = _judged(folder)
+    return RunResult(experiment=experiment, folder=folder, judgement=judgement, error=trouble or unjudged)
+
+
+def _judged(folder: Path) -> tuple[Judgement | None, HarnessError | None]:
+    """Judge and draw; trouble with one recording takes neither its own verdict along nor those of its set."""
+    judgement = None
+    try:
+        recording = Recording.open(folder)
+        judgement = judge(recording, recording.experiment.gates)
+        write_verdict(folder, judgement)
+        _draw(recording, judgement, folder / "report.html")
+    except Exception as error:  # noqa: BLE001  # a report may be a stranger's, and a recording torn in ways not thought of
+        said = str(error) if isinstance(error, ChaosgateError) else f"{type(error).__name__}: {error}"
+        what = "can't be judged" if judgement is None else "judged, but the verdict or its report can't be written"
+        trouble = HarnessError(f"{folder}: {what}: {said}; see `chaosgate judge {folder}`")
+        trouble.__cause__ = error
+        return judgement, trouble
+    return judgement, None
 
 
 def _record_trouble(recorder: Recorder, error: ChaosgateError) -> None:
@@ -152,30 +160,14 @@ def judge_folder(folder: Path, gates_of: Experiment | None = None, *, beside: st
     `beside` (e.g. "-strict") goes into the names of both, so that other gates leave the recorded verdict alone.
     """
     recording = Recording.open(folder)
-    gates = (gates_of or recording.experiment).gates
-    judgement = judge(recording, gates)
+    judgement = judge(recording, (gates_of or recording.experiment).gates)
     write_verdict(folder, judgement, name=f"verdict{beside}.json")
-    (folder / f"report{beside}.html").write_text(REPORTS["html"](recording, judgement), encoding="utf-8")
+    _draw(recording, judgement, folder / f"report{beside}.html")
     return judgement
 
 
-def with_options(experiment: Experiment, options: Options) -> Experiment:
-    """Return the experiment with the versions and the seed that were asked for on the command line.
-
-    Where a step replaces the version, that is the candidate: it becomes the one asked for, and the file still says
-    from which version the upgrade starts.
-    """
-    candidate = options.versions.get(experiment.stack.name)
-    seed = experiment.seed if options.seed is None else options.seed
-    if candidate and any(isinstance(step.fault, Replace) for step in experiment.steps):
-        steps = tuple(_upgraded(step, candidate) for step in experiment.steps)
-        return replace(experiment, steps=steps, seed=seed)
-    stack = replace(experiment.stack, versions={**experiment.stack.versions, **options.versions})
-    return replace(experiment, stack=stack, seed=seed)
-
-
-def _upgraded(step: Step, version: str) -> Step:
-    return replace(step, fault=replace(step.fault, version=version)) if isinstance(step.fault, Replace) else step
+def _draw(recording: Recording, judgement: Judgement, page: Path) -> None:
+    page.write_text(REPORTS["html"](recording, judgement), encoding="utf-8")
 
 
 def probes_of(stack: Stack, target: Target) -> Mapping[str, tuple[Probe, float]]:
@@ -205,6 +197,7 @@ def facts_of(experiment: Experiment, options: Options, folder: Path) -> dict[str
     return {
         "id": folder.name,
         "experiment": experiment.name,
+        "stack": experiment.stack.name,
         "path": experiment.path,
         "seed": experiment.seed,
         "versions_asked": dict(experiment.stack.versions),

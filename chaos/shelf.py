@@ -1,4 +1,8 @@
-"""The shelf of recordings: list them, prune the old ones. Only folders with a run.json of ours are touched."""
+"""The shelf of recordings: list them, prune the old ones. Only folders with a run.json of ours are touched.
+
+recording                                                    decision            size
+20260101T093000Z-leader-kill-3fa2c1                          hold             21.4 MB
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,17 @@ import json
 import shutil
 from typing import TYPE_CHECKING
 
+from rich.table import Table
+from rich.text import Text
+
 from chaos.errors import RecordingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
+
+HEADER = f"{'recording':<60} {'decision':<12} {'size':>11}"
+STYLES = {"promote": "bold green", "hold": "bold red", "cannot tell": "bold yellow"}  # of decisions, as in the verdicts
 
 
 def recordings(runs: Path) -> list[Path]:
@@ -38,9 +48,17 @@ def row(folder: Path) -> str:
     return f"{folder.name:<60} {decision(folder):<12} {size_bytes(folder) / 1e6:8.1f} MB"
 
 
-def rows(runs: Path) -> Iterator[str]:
-    """Yield a line a recording, newest first."""
-    return map(row, recordings(runs))
+def table(folders: Sequence[Path]) -> Table:
+    """Return the same as a table, for a terminal."""
+    made = Table(header_style="bold")
+    made.add_column("recording", overflow="fold")
+    made.add_column("decision", no_wrap=True)
+    made.add_column("size", justify="right", no_wrap=True)
+    for folder in folders:
+        decided = decision(folder)
+        size = f"{size_bytes(folder) / 1e6:.1f} MB"
+        made.add_row(folder.name, Text(decided, style=STYLES.get(decided, "dim")), size)
+    return made
 
 
 def old(runs: Path, *, keep: int, failed: bool) -> Sequence[Path]:

@@ -1,6 +1,6 @@
 """YAML → Experiment. Everything wrong with a file is said at once, each thing with its place and with what would do.
 
-    text ─positions─▶ nodes ─forms─▶ values ─checks─▶ Experiment
+    text ─positions─▶ nodes ─forms─▶ values ─checks, blast─▶ Experiment
                                        └──────────┴─▶ SpecError: pause.yaml:11:7: no such fault 'puase'; did you mean …
 
 A file is ours if its first key is `chaosgate`, whose value is the version of this form. Names of stacks, workloads,
@@ -17,16 +17,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from chaos.blast import checked_hits
 from chaos.checks import Draft, check
 from chaos.errors import SpecError
-from chaos.forms import Form, Written, from_yaml, validated
-from chaos.model import AbortWhen, Experiment, Slo, StackSpec
+from chaos.forms import Form, Name, Written
+from chaos.model import AbortWhen, Experiment, StackSpec, Topology
 from chaos.parts import Duration, Part, Positive, Tables, items, read_gate, read_load, read_stack, read_step, shipped
 from chaos.positions import Page, described, entries, plain
+from chaos.promises import gates_of, read_slo
+from chaos.refusals import owner_keys, salvaged, validated
 from chaos.units import SHARE, SIZE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import yaml
+
+    from chaos.model import Load
 
 _OURS = re.compile(r"\A\ufeff?(?:\s*(?:#[^\n]*|---[^\n]*)?\n)*\s*[\"']?chaosgate[\"']?\s*:")
 
@@ -104,18 +111,21 @@ class AbortForm(Form):
     free_disk: Annotated[float, Written(SIZE)] | None = None
 
 
+Seed = Annotated[int, Field(ge=0)]
+
+
 class MatrixForm(Form):
     """Every combination is a run of its own."""
 
     version: list[str] | None = Field(None, min_length=1)
-    seed: list[int] | None = Field(None, min_length=1)
+    seed: list[Seed] | None = Field(None, min_length=1)
 
 
 class ExperimentForm(Form):
     """One experiment: a stack, its traffic, what breaks when, and the gates that it must pass."""
 
     chaosgate: Literal["1"]
-    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+    name: Name
     about: str = ""
     stack: Part
     load: Part
@@ -126,10 +136,11 @@ class ExperimentForm(Form):
     abort_when: AbortForm = AbortForm()
     blast_radius: dict[str, Annotated[Annotated[float, Written(SHARE)], Field(gt=0)]] = {}  # noqa: RUF012 frozen
     slo: Part = None
-    seed: int = 1
+    seed: Seed = 1
     matrix: MatrixForm | None = None
 
 
+_NO_STEPS = "nothing is listed here; list what breaks, or leave out steps if nothing shall"
 _PARTS = ("stack", "load", "steps", "gates", "slo")
 
 
@@ -147,18 +158,39 @@ def _experiment(root: yaml.MappingNode, page: Page, tables: Tables) -> Experimen
     data = {key: value if key in _PARTS else plain(value) for key, value in parts.items()}
     head = validated(ExperimentForm, data, root, page)
     stack = read_stack(parts["stack"], page, tables) if "stack" in parts else None
+    kind = tables.stacks[stack.name] if stack else None
     traffic = read_load(parts["load"], page, tables) if "load" in parts else None
-    steps = [read_step(node, page, tables) for node in items(parts.get("steps"), page)]
+    roles = _roles([kind] if stack else tables.stacks.values())
+    steps = [read_step(node, page, tables, roles) for node in items(parts.get("steps"), page, empty=_NO_STEPS)]
     gates = [read_gate(node, page, tables) for node in items(parts.get("gates"), page)]
-    slo = from_yaml(Slo, parts["slo"], page) if "slo" in parts else None
-    times = (head.warm_up, head.duration) if head else (None, None)
-    operations = getattr(tables.stacks[stack.name], "operations", None) if stack else None
+    slo = read_slo(parts["slo"], page) if "slo" in parts else None
+    listed = [gate for gate in gates if gate is not None]
+    promised = gates_of(slo, parts["slo"], listed, page, stack=kind, gates=tables.gates) if slo else ()
+    read = salvaged(ExperimentForm, data)
     draft = Draft(
-        warm_up_s=times[0], duration_s=times[1], load=traffic, steps=steps, gates=gates, operations=operations
+        keys=owner_keys(ExperimentForm),
+        warm_up_s=read.get("warm_up"),
+        duration_s=read.get("duration"),
+        load=traffic,
+        steps=steps,
+        gates=gates,
+        promised=promised,
+        operations=getattr(kind, "operations", None),
+        processes=getattr(kind, "processes", ()),
     )
     check(draft, root, page)
+    if stack and (nodes := getattr(kind, "nodes", None)):
+        checked_hits(steps, read.get("blast_radius", {}), Topology(nodes=tuple(nodes(stack.settings))), page, root)
     if head is None or stack is None or traffic is None:
         return None
+    made = _bare(head, stack, traffic, page)
+    return dataclasses.replace(
+        made, steps=tuple(s for s in steps if s), gates=(*listed, *(gate for _, gate in promised)), slo=slo
+    )
+
+
+def _bare(head: ExperimentForm, stack: StackSpec, traffic: Load, page: Page) -> Experiment:
+    """Return the experiment without its lists."""
     return Experiment(
         name=head.name,
         about=head.about,
@@ -166,15 +198,18 @@ def _experiment(root: yaml.MappingNode, page: Page, tables: Tables) -> Experimen
         load=traffic,
         warm_up_s=head.warm_up,
         duration_s=head.duration,
-        steps=tuple(step for step in steps if step is not None),
-        gates=tuple(gate for gate in gates if gate is not None),
+        gates=(),
         abort_when=_abort_when(head.abort_when),
         blast_radius=head.blast_radius,
-        slo=slo,
         seed=head.seed,
         path=page.path,
         text=page.text,
     )
+
+
+def _roles(kinds: Iterable[Any]) -> set[str]:
+    """Return the roles that stacks name; of all of them where the file's own stack could not be read."""
+    return {role for kind in kinds for role in getattr(kind, "roles", ())}
 
 
 def _abort_when(read: AbortForm) -> AbortWhen:

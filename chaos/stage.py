@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from chaos.model import LoadStatus, Reading
-    from chaos.ports import Clock, Generator, Probe, Stack, Target
+    from chaos.ports import Clock, LoadSource, Probe, Stack, Target
     from chaos.recording import Recorder
 
 
@@ -25,18 +25,6 @@ class Progress:
     load: LoadStatus | None = None
     in_force: tuple[str, ...] = ()
     note: str = ""
-
-
-class LoadSource(Protocol):
-    """The traffic of one run, with workload, endpoints and folder bound by the session."""
-
-    def prepare(self) -> str:
-        """Find the rate (a calibration takes seconds); return a sentence about it."""
-        ...
-
-    def start(self, epoch_ns: int) -> Generator:
-        """Start the generator; operations are scheduled from `epoch_ns`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,7 +137,8 @@ class RecordingBuilder:
             self.event(EventKind.VERSION, node=node, data=data)
 
     def process(self, node: str, detail: str, *, starts: int = 1, exit_code: int | None = None, pid: int = 100) -> None:
-        """Let a process start or end now."""
+        """Let a process start or end now; as in a lab, it has a log."""
+        self.logs.setdefault(f"{node}-etcd.log", "")
         data = {"node": node, "name": "etcd", "pid": pid + starts, "starts": starts, "exit_code": exit_code}
         times = {"started_ns": self.clock.now_ns(), "ended_ns": None if exit_code is None else self.clock.now_ns()}
         self.event(EventKind.PROCESS, detail, node=node, data=data | times)

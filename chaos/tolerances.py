@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,12 +15,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from chaos.model import Burst, Cut, Impairment, NodeAction, Shape, Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -152,16 +152,29 @@ def packets_for_share(share: float) -> int:
 
 def power(share: float, n: int) -> float:
     """Return the lesser chance that n packets show half, or double, of `share` as a mismatch."""
+    from scipy.special import bdtr, bdtrc  # noqa: PLC0415  # half a second, which planning a kill or a cut must not cost
+
     least, most = accepted_counts(share, n)
-    half = stats.binom.cdf(least - 1, n, share / 2)
-    double = stats.binom.sf(most, n, min(1.0, 2 * share)) if share < 1 else 1.0
+    half = bdtr(least - 1, n, share / 2) if least else 0.0
+    double = bdtrc(most, n, min(1.0, 2 * share)) if share < 1 else 1.0
     return float(min(half, double))
 
 
 def accepted_counts(share: float, n: int) -> tuple[int, int]:
-    """Return the least and the greatest count that don't contradict `share`, at FALSE_MISMATCH in all."""
+    """Return the least and the greatest count that don't contradict `share`, at FALSE_MISMATCH in all.
+
+    They are the binomial's quantiles from below and from above (scipy.stats has them too, for a second more).
+    """
+    from scipy.special import bdtr, bdtrc  # noqa: PLC0415  # as above
+
     tail = FALSE_MISMATCH / 2
-    return int(stats.binom.ppf(tail, n, share)), int(stats.binom.isf(tail, n, share))
+    least = _first(n, lambda k: float(bdtr(k, n, share)) >= tail)
+    return least, _first(n, lambda k: float(bdtrc(k, n, share)) <= tail)
+
+
+def _first(n: int, holds: Callable[[int], bool]) -> int:
+    """Return the least count of 0…n for which something holds that then holds for all greater ones."""
+    return bisect.bisect_left(range(n), True, key=holds)  # False comes before True
 
 
 def inflation_of(burst: Burst | None) -> float:

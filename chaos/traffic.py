@@ -1,6 +1,6 @@
 """The traffic of a run: calibrated once for equal loads of a set, started by the engine, recorded per generator.
 
-calibrated share? ─▶ find the sustainable rate (seconds, once a set) ─▶ offer that share ─▶ Locust in a client node
+calibrated share? ─▶ find the sustainable rate (seconds, once a set) ─▶ offer that share ─▶ processes in a client node
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from chaos.agent.points import announce
 from chaos.errors import CapabilityError, HarnessError, WorkloadError
 from chaos.model import to_json
-from chaos.ports import Reaches
+from chaos.ports import GrantsAccess, Reaches
+from workloads import WORKLOADS
 from workloads.calibrate import calibrate
-from workloads.driver import LocustGenerator, LocustWorkload
 
 if TYPE_CHECKING:
     from chaos.model import Experiment, Load
-    from chaos.ports import Generator, Stack, Target
+    from chaos.ports import Generator, Prepared, Stack, Target, Workload
     from chaos.recording import Recorder
 
 CALIBRATIONS = 3
@@ -35,24 +36,25 @@ class Traffic:
         clients = target.topology().with_role("client")
         if not isinstance(target, Reaches) or not clients:
             raise CapabilityError(f"target {target.name}: no client node that a load generator could run in")
-        workload = LocustWorkload(partial(target.spawn, clients[0].name))
+        access = stack.access(target) if isinstance(stack, GrantsAccess) else None
+        workload = WORKLOADS[experiment.load.workload].make(partial(target.spawn, clients[0].name), access)
         return TrafficOfRun(experiment, stack, workload, recorder, self._rates)
 
 
 class TrafficOfRun:
-    """Implements engine.LoadSource."""
+    """Implements ports.LoadSource."""
 
     def __init__(
         self,
         experiment: Experiment,
         stack: Stack,
-        workload: LocustWorkload,
+        workload: Workload,
         recorder: Recorder,
         rates: dict[str, float],
     ) -> None:
         self._experiment, self._stack, self._workload, self._recorder = experiment, stack, workload, recorder
         self._rates = rates
-        self._prepared: LocustGenerator | None = None
+        self._prepared: Prepared | None = None
 
     def prepare(self) -> str:
         """Find the rate if a calibration was asked for, and start the generator's processes."""
@@ -67,6 +69,7 @@ class TrafficOfRun:
         """Let the traffic begin."""
         if self._prepared is None:
             raise HarnessError("traffic.start before traffic.prepare")
+        announce("traffic.start")
         self._prepared.go(epoch_ns)
         return self._prepared
 

@@ -238,6 +238,11 @@ SUFFIXES: Mapping[str, Unit] = {
 }
 
 
+def counted(number: int, noun: str) -> str:
+    """Return "1 fault", "2 faults", "1,000 faults"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def split_name(field: str) -> tuple[str, Unit | None]:
     """Return a field's YAML key and its unit: "down_for_s" → ("down-for", DURATION), "from_" → ("from", None)."""
     for suffix, unit in SUFFIXES.items():

@@ -5,16 +5,16 @@
     no-unexpected-exit                                       processes and their logs
     validity (implied)  ──▶  judge.py  ──▶  promote | hold | cannot tell
 
-Fields are YAML keys: `*_s` a duration, `*_share` a percentage, `*_per_s` a rate, `during` a span. Strangers' gates come
+Fields are YAML keys: `*_s` a duration, `*_share` a percentage, `*_per_s` a rate, `during` a span. A gate that needs
+more windows says so, `needs`: span → seconds; a plan that can't have them is refused. Strangers' gates come
 from entry points of the group "chaosgate.gates"; a name that is taken is an error.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from chaos.errors import UsageError
+from chaos.registry import joined
 from gates.acknowledged_writes import AcknowledgedWrites
 from gates.errors import Errors
 from gates.latency import Latency
@@ -25,8 +25,7 @@ from gates.replicas_equal import ReplicasEqual
 from gates.throughput import Throughput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from importlib.metadata import EntryPoint
+    from collections.abc import Mapping
 
     from chaos.ports import Gate
 
@@ -42,19 +41,4 @@ OWN: Mapping[str, type[Gate]] = {
 }
 
 
-def merged(own: Mapping[str, type[Gate]], strangers: Iterable[EntryPoint]) -> dict[str, type[Gate]]:
-    """Return the table with strangers' gates; UsageError for a name that is taken or a gate that can't be loaded."""
-    table = dict(own)
-    for entry in strangers:
-        package = entry.dist.name if entry.dist else "an unknown package"
-        if entry.name in table:
-            raise UsageError(f"gate {entry.name!r} of {package} ({entry.value}): the name is taken; rename it there")
-        try:
-            table[entry.name] = entry.load()
-        except (ImportError, AttributeError) as error:
-            why = f"gate {entry.name!r} of {package} ({entry.value}) can't be loaded: {error}; uninstall it or mend it"
-            raise UsageError(why) from error
-    return table
-
-
-GATES: Mapping[str, type[Gate]] = merged(OWN, entry_points(group="chaosgate.gates"))
+GATES: Mapping[str, type[Gate]] = joined(OWN, "chaosgate.gates")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chaos.intervals import samples_for_share, samples_to_tell, share_interval
 from chaos.model import Outcome, Span, Status, Verdict
-from gates.intervals import samples_for_share, samples_to_tell, share_interval
 from gates.traffic import traffic
 from gates.wording import inconclusive, no_window, percent
 

@@ -13,10 +13,11 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from chaos import __version__
 from chaos.errors import RecordingError, UsageError
+from chaos.intervals import ALPHA
 from chaos.model import Decision, EventKind, Span, Status, Verdict
 from chaos.recording import plain, write_whole
-from gates.intervals import ALPHA
 from gates.no_unexpected_exit import NoUnexpectedExit
 from gates.validity import Validity, harness_troubles, heal_failures
 from gates.wording import listed, percent
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
+    from chaos.errors import ChaosgateError
     from chaos.model import NamedGate
     from chaos.ports import Gate
     from chaos.recording import Recording
@@ -36,7 +38,10 @@ VALIDITY = "validity"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """One run, judged. `verdicts` begins with the validity; `known_failures` names gates that were expected to fail."""
+    """One run, judged. `verdicts` begins with the validity; `known_failures` names gates that were expected to fail.
+
+    `judged_by`: the version of chaosgate; "" in verdicts of versions that did not say it.
+    """
 
     verdicts: tuple[Verdict, ...]
     status: Status
@@ -45,11 +50,12 @@ class Judgement:
     sentence: str
     known_failures: tuple[str, ...] = ()
     experiment: str = ""
+    judged_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetJudgement:
-    """Several runs, judged together. `missing`: required, but not run as often as asked."""
+    """Several runs, judged together. `missing`: required, but not run and judged as often as asked."""
 
     decision: Decision
     exit_code: int
@@ -105,7 +111,7 @@ def _uncounted(verdict: Verdict, validity: Verdict) -> Verdict:
     if verdict.status is Status.FAIL and verdict.certain:
         return verdict
     alone = "" if verdict.status is Status.INCONCLUSIVE else f"{verdict.status.name} "
-    summary = f"the run does not count, see {validity.gate}; alone this gate said: {alone}{verdict.summary}"
+    summary = f"does not count, see {validity.gate}; alone: {alone}{verdict.summary}"
     return replace(verdict, status=Status.INCONCLUSIVE, summary=summary)
 
 
@@ -125,6 +131,7 @@ def _judgement(recording: Recording, verdicts: tuple[Verdict, ...], known: tuple
         sentence=_sentence(recording, verdicts, known, exit_code),
         known_failures=known,
         experiment=str(recording.run.get("experiment", "")),
+        judged_by=__version__,
     )
 
 
@@ -163,21 +170,27 @@ def _sentence(recording: Recording, verdicts: Sequence[Verdict], known: Collecti
 # ---------------------------------------------------------------- several runs
 
 
-def judge_set(judgements: Iterable[Judgement], required: Collection[str] = (), *, repeat: int = 1) -> SetJudgement:
+def judge_set(
+    judgements: Iterable[Judgement],
+    required: Collection[str] = (),
+    *,
+    repeat: int = 1,
+    troubles: Sequence[ChaosgateError] = (),
+) -> SetJudgement:
     """Judge several runs together: each required experiment ran `repeat` times at least, and every run promotes.
 
     A name that is required several times must have run as many times as often. A failure in one of many repeats is a
-    failure: flaky is not sound.
+    failure: flaky is not sound. `troubles` of the harness count as any run's do, whatever the verdicts say.
     """
     told = tuple(judgements)
     runs = Counter(judgement.experiment for judgement in told)
     missing = tuple(name for name, times in Counter(required).items() if runs[name] < times * repeat)
     codes = [judgement.exit_code for judgement in told] + ([CANNOT_TELL] if missing or not told else [])
-    exit_code = worst(codes)
+    exit_code = worst([*codes, *(trouble.exit_code for trouble in troubles)])
     return SetJudgement(
         decision=_decision(exit_code),
         exit_code=exit_code,
-        sentence=_set_sentence(told, missing, exit_code, min(runs.values(), default=0)),
+        sentence=_set_sentence(told, missing, exit_code, min(runs.values(), default=0), troubles),
         judgements=told,
         missing=missing,
     )
@@ -189,15 +202,22 @@ def worst(exit_codes: Collection[int]) -> int:
     return min(known, key=WORST_FIRST.index, default=CANNOT_TELL)
 
 
-def _set_sentence(told: Sequence[Judgement], missing: Sequence[str], exit_code: int, repeats: int) -> str:
+def _set_sentence(
+    told: Sequence[Judgement],
+    missing: Sequence[str],
+    exit_code: int,
+    repeats: int,
+    troubles: Sequence[ChaosgateError],
+) -> str:
     if exit_code == PROMOTE:
         return f"promote: all {len(told)} runs passed{_bound(repeats)}"
     counting = [one for one in told if one.exit_code == exit_code]
     parts = [f"{one.experiment}: {one.sentence}" for one in counting[:1]]
+    parts = parts or [str(trouble) for trouble in troubles if worst([trouble.exit_code]) == exit_code][:1]
     if len(counting) > 1:
         parts.append(f"{len(counting) - 1} more runs ended so")
     if missing:
-        parts.append(f"not run: {listed(list(missing), 5)}")
+        parts.append(f"not run, or not judged: {listed(list(missing), 5)}")
     return f"{_decision(exit_code)}: " + ("; ".join(parts) or "nothing was run")
 
 
@@ -235,6 +255,14 @@ def read_verdict(folder: Path) -> Judgement:
         raise UsageError(f"{path}: no verdict of chaosgate ({error!r}); run `chaosgate judge {folder}`") from error
 
 
+def recorded_judge(folder: Path) -> str | None:
+    """Return which version of chaosgate made `folder`/verdict.json ("": it does not say); None if there is none."""
+    try:
+        return read_verdict(folder).judged_by
+    except UsageError:
+        return None
+
+
 def _read(data: dict[str, Any]) -> Judgement:
     verdicts = tuple(_verdict(one) for one in data["verdicts"])
     return Judgement(
@@ -245,6 +273,7 @@ def _read(data: dict[str, Any]) -> Judgement:
         sentence=data["sentence"],
         known_failures=tuple(data["known_failures"]),
         experiment=data["experiment"],
+        judged_by=str(data.get("judged_by", "")),
     )
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chaos.intervals import quantile_ranks, samples_for_quantile, samples_to_tell
 from chaos.model import Outcome, Span, Status, Verdict
-from gates.intervals import quantile_ranks, samples_for_quantile, samples_to_tell
 from gates.traffic import traffic
 from gates.wording import finite, inconclusive, no_window, seconds
 

@@ -5,27 +5,31 @@ an operation of the stack on it    explains an end by SIGTERM, or in peace, whil
 partition, pause, latency, …       explain nothing: a sound process survives them
 
 A SIGKILL that we did not send is somebody else's, most often the kernel's for want of memory.
+
+A stack's log reader picks alarming lines out of `<node>-<process>.log`, which each process must have left. A line that
+an action may cause (see model.Suspicion) counts unless such an action was done to its node, and not after it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from chaos.clock import NS
 from chaos.errors import ChaosgateError
 from chaos.model import Event, EventKind, Status, Verdict
+from chaos.stacks import STACKS
+from chaos.units import counted
 from gates.wording import at, inconclusive, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from chaos.model import Suspicion
+    from chaos.ports import LogReader
     from chaos.recording import Recording
     from chaos.windows import FaultSpan
-
-# Stack → the pure function text → suspicious lines (number, line, explained_by).
-LOG_READERS: Mapping[str, str] = {"etcd": "chaos.stacks.etcd.logs:suspicious_lines"}
 
 KILLED = frozenset({-9, 137})  # by SIGKILL, as waitpid(2) and as shells say it
 ENDED = frozenset({0, -15, 143})  # in peace or by SIGTERM
@@ -45,20 +49,25 @@ class NoUnexpectedExit:
         explain = _Explanations.of(recording)
         ends = [event for event in _ends(events) if not explain.end(event)]
         restarts = [event for event in _silent_restarts(events) if not explain.restart(event)]
-        lines = _suspicious(recording)
+        logs = _Logs.of(recording, events)
         said = [_told(recording, event) for event in ends]
         said += [f"{_name(e)} restarted before {at(recording, e.at_ns)}, its end was not seen" for e in restarts]
-        said += lines
+        said += logs.lines
         numbers = {
             "n": len({_name(e) for e in events}),
             "ends": len(ends),
             "restarts": len(restarts),
-            "lines": lines[:SHOWN],
+            "lines": list(logs.lines[:SHOWN]),
+            "logs_missing": list(logs.missing),
+            "logs_unread": logs.unread,
         }
         if said:
             certain = any(event.data.get("exit_code") not in ENDED | KILLED for event in ends)
             return Verdict(status=Status.FAIL, summary=listed(said, between="; "), numbers=numbers, certain=certain)
-        summary = f"each of {numbers['n']} ended and started only as faults and operations made it"
+        if logs.missing:
+            why = f"what {listed(list(logs.missing))} would say is not known: no such log is in the recording"
+            return inconclusive(why, **numbers)
+        summary = f"each of {numbers['n']} ended and started only as faults and operations made it; {logs.said}"
         return Verdict(status=Status.PASS, summary=summary, numbers=numbers)
 
 
@@ -150,17 +159,67 @@ def _silent_restarts(events: Sequence[Event]) -> Iterator[Event]:
             yield event
 
 
-def _suspicious(recording: Recording) -> list[str]:
-    """Alarming lines; one that a fault may cause counts only where its node met none."""
-    module, _, function = LOG_READERS.get(_stack(recording), "").partition(":")
-    if not module or not recording.logs:
-        return []
-    suspicious_lines = getattr(import_module(module), function)
-    hit = tuple(f"{victim}-" for fault in recording.windows.faults for victim in fault.victims)
-    found = ((name, one) for name, text in recording.logs.items() for one in suspicious_lines(text))
-    return [
-        f"{name}:{one.number}: {one.line}" for name, one in found if not (one.explained_by and name.startswith(hit))
-    ]
+# ---------------------------------------------------------------- logs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Logs:
+    """What logs say: alarming lines that nothing explains; the logs that are not there; why none were read, if so."""
+
+    read: int = 0
+    lines: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    unread: str = ""
+
+    @classmethod
+    def of(cls, recording: Recording, events: Sequence[Event]) -> _Logs:
+        reader, unread = _reader(_stack(recording))
+        if reader is None:
+            return cls(unread=unread)
+        writers = {f"{event.node}-{event.data.get('name')}.log": event.node for event in events}
+        there = {name: node for name, node in writers.items() if name in recording.logs}
+        found = [(name, node, line) for name, node in there.items() for line in reader(recording.logs[name])]
+        lines = [
+            f"{name}:{line.number}: {line.line}"
+            for name, node, line in found
+            if not any(_explains(recording, fault, node, line) for fault in recording.windows.faults)
+        ]
+        missing = sorted(writers.keys() - there.keys())
+        return cls(read=len(there), lines=tuple(lines), missing=tuple(missing))
+
+    @property
+    def said(self) -> str:
+        if self.unread:
+            return f"their logs were not read: {self.unread}"
+        return f"nothing alarming in {counted(self.read, 'log')}"
+
+
+def _reader(stack: str) -> tuple[LogReader | None, str]:
+    """Return what reads a stack's logs, or why nothing does."""
+    if not stack:
+        return None, "the recording does not say of which stack they are"
+    if stack not in STACKS:
+        return None, f"there is no stack {stack!r} here"
+    reader: LogReader | None = getattr(STACKS[stack], "log_reader", None)
+    return reader, "" if reader else f"stack {stack!r} has no log reader"
+
+
+def _explains(recording: Recording, fault: FaultSpan, node: str, line: Suspicion) -> bool:
+    """Say whether a fault may have caused a line: it was such a one, on this node, and not after it."""
+    if node not in fault.victims or not set(fault.kinds) & set(line.explained_by):
+        return False
+    at_ns = _monotonic_ns(recording, line.at_s)
+    return at_ns is None or at_ns >= fault.asked_ns - SLACK_NS
+
+
+def _monotonic_ns(recording: Recording, at_s: float | None) -> int | None:
+    """Return a wall clock's time on the run's own clock; None where the line or the recording does not say."""
+    try:
+        began_s = datetime.fromisoformat(str(recording.run["started_utc"])).timestamp()
+        began_ns = int(recording.run["started_ns"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return None if at_s is None else began_ns + round((at_s - began_s) * NS)
 
 
 def _stack(recording: Recording) -> str:

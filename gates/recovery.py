@@ -21,12 +21,13 @@ import numpy as np
 
 from chaos.clock import NS, ns
 from chaos.model import Outcome, Span, Status, Verdict
+from chaos.units import counted
 from gates.throughput import rate_per_s
 from gates.traffic import drop_times_ns
-from gates.wording import counted, inconclusive, listed, no_window, percent, seconds
+from gates.wording import inconclusive, listed, no_window, percent, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from chaos.recording import Recording
     from chaos.windows import FaultSpan, RecoverySpan
@@ -52,6 +53,11 @@ class Recovery:
     def __post_init__(self) -> None:
         if not 0.05 <= self.bucket_s <= self.hold_s:
             raise ValueError("bucket: between 50ms and the hold; write e.g. 250ms")
+
+    @property
+    def needs(self) -> Mapping[Span, float]:
+        """Span → seconds that each such window must last: normal is what the steady one was, back is a whole hold."""
+        return {Span.STEADY: self.bucket_s, Span.RECOVERY: self.hold_s}
 
     def judge(self, recording: Recording) -> Verdict:
         """Judge every fault that ended while there was traffic; the worst counts."""

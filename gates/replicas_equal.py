@@ -19,7 +19,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from chaos.model import Status, Verdict
-from gates.wording import counted, inconclusive, listed
+from chaos.units import counted
+from gates.wording import inconclusive, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -13,7 +13,7 @@ from gates.traffic import inside
 from gates.wording import inconclusive, no_window, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from chaos.recording import Recording
     from chaos.windows import Window
@@ -34,6 +34,11 @@ class Throughput:
             raise ValueError("floor: exactly one is needed; write e.g. 300/s or 50% of steady")
         if self.floor_share is not None and self.during is Span.STEADY:
             raise ValueError("floor: a share of steady says nothing during steady; write a rate, e.g. 300/s")
+
+    @property
+    def needs(self) -> Mapping[Span, float]:
+        """Span → seconds that each such window must last, beside the one judged: what a share is a share of."""
+        return {} if self.floor_share is None else {Span.STEADY: SECONDS_MIN}
 
     def judge(self, recording: Recording) -> Verdict:
         """Judge answers by the moment at which they came."""

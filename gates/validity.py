@@ -1,6 +1,6 @@
 """Whether a run counts at all: silence is never success.
 
-    came to its end ─ version as asked, start and end ─ load reached its floor, generator not saturated ─
+    came to its end ─ version as asked, start and end ─ load honest, reached its floor, generator not saturated ─
     every fault confirmed and watched ─ every heal proved ─ no trouble of the harness ─ samples in every window used
 
 Each question is one function: recording → sentences, none if all is well. A run that does not count judges nobody.
@@ -16,9 +16,10 @@ import numpy as np
 from chaos.clock import NS
 from chaos.errors import ChaosgateError
 from chaos.model import EventKind, Outcome, Proof, Span, Status, Verdict, to_json
+from chaos.units import counted
 from chaos.windows import covered, last_evidence, subject
 from gates.traffic import dropped, inside, traffic
-from gates.wording import at, counted, listed, percent, seconds
+from gates.wording import at, listed, percent, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -62,6 +63,7 @@ class Validity:
 
     def _load(self, recording: Recording) -> Iterator[str]:
         load = load_asked(recording)
+        yield from _sabotage(load)
         if not len(traffic(recording, Span.RUN).outcome):
             yield "no operation was recorded while the run went on"
         if (there := len(recording.ends)) < load.get("processes", 0):
@@ -110,6 +112,12 @@ class Validity:
             windows = recording.windows.select(span)
             if windows and not len(traffic(recording, span).outcome):
                 yield f"no operation was recorded during {span}, which a gate looks at"
+
+
+def _sabotage(load: Mapping[str, Any]) -> Iterator[str]:
+    """Say of a load that lies on purpose how it does: it makes a sound product look broken, and a broken one sound."""
+    if how := (load.get("settings") or {}).get("sabotage"):
+        yield f"the load is sabotaged: {how}; to judge a release, take `sabotage` out of the load"
 
 
 def _told_in(told: Sequence[Mapping[str, Any]], recording: Recording, span: Span) -> list[Mapping[str, Any]]:

@@ -9,6 +9,8 @@ from chaos.clock import NS
 from chaos.model import Span, Status, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from chaos.recording import Recording
 
 _MISSING = {
@@ -49,14 +51,22 @@ def inconclusive(summary: str, **numbers: Any) -> Verdict:
     return Verdict(status=Status.INCONCLUSIVE, summary=summary, numbers=numbers)
 
 
+def too_few(recording: Recording, answered_ns: Collection[int], least: int, what: str) -> str:
+    """Say that fewer than `least` answers are too little to see, in the run or since its first injection; "" if not.
+
+    An invariant that was watched only before anything broke was not put to the test.
+    """
+    injected_ns = min((fault.asked_ns for fault in recording.windows.faults), default=None)
+    after = len(answered_ns) if injected_ns is None else sum(at_ns >= injected_ns for at_ns in answered_ns)
+    if after >= least:
+        return ""
+    when = "" if injected_ns is None else " since the first fault was injected"
+    return f"{after:,} {what}{when}; {least:,} are needed: let it run longer, or raise the rate or their share"
+
+
 def no_window(during: Span) -> Verdict:
     """Return the verdict on a window that the run does not have."""
     return inconclusive(f"there is no {during} window: {_MISSING[during]}", n=0)
-
-
-def counted(n: int, noun: str) -> str:
-    """Return "1 fault", "2 faults"."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def listed(names: list[str], most: int = 3, between: str = ", ") -> str:

@@ -1,26 +1,23 @@
-"""One file a report: a pure function of a recording and its judgement. Adding one: a file, and a line in REPORTS."""
+"""One file a report: a pure function of a recording and its judgement. Adding one: a file, and a line in REPORTS.
+
+A stranger's package adds one by the entry point group `chaosgate.reports`; a name that is taken is an error.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from chaos.recording import plain
+from chaos.registry import joined
 from reports import console, html
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from chaos.ports import Report
     from chaos.recording import Recording
     from gates.judge import Judgement
-
-
-class Render(Protocol):
-    """Draws a judged recording."""
-
-    def __call__(self, recording: Recording, judgement: Judgement) -> str:
-        """Return the report's text."""
-        ...
 
 
 def _json(recording: Recording, judgement: Judgement) -> str:
@@ -28,4 +25,6 @@ def _json(recording: Recording, judgement: Judgement) -> str:
     return json.dumps({"judgement": plain(judgement), "run": recording.run}, indent=1, ensure_ascii=False)
 
 
-REPORTS: Mapping[str, Render] = {"html": html.render, "console": console.render, "json": _json}
+OWN: Mapping[str, Report] = {"html": html.render, "console": console.render, "json": _json}
+
+REPORTS: Mapping[str, Report] = joined(OWN, "chaosgate.reports")

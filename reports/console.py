@@ -32,10 +32,12 @@ def result_line(
     if judgement is not None:
         decision = Text(f"{judgement.decision.value.upper():<12}", style=DECISIONS[judgement.decision])
         lines.append(Text.assemble(decision, (f"{name:<28}", "bold"), judgement.sentence))
+    else:
+        lines.append(Text.assemble(("NOT JUDGED  ", DECISIONS[Decision.CANNOT_TELL]), (name, "bold")))
     if error is not None:
         lines.append(Text(f"  {type(error).__name__}: {error}", style="red"))
     if folder is not None:
-        lines.append(Text(f"  {folder / 'report.html'}", style="dim"))
+        lines.append(Text(f"  {folder if judgement is None else folder / 'report.html'}", style="dim"))
     return Group(*lines)
 
 
@@ -63,8 +65,8 @@ def set_table(judged: SetJudgement) -> Table:
             table.add_row(name, verdict.gate, Text(verdict.status.name, style=STYLES[verdict.status]), verdict.summary)
         table.add_section()
     for name in judged.missing:
-        not_run = Text("NOT RUN", style="yellow")
-        table.add_row(name, "", not_run, "a set with an experiment that was not run is not promoted")
+        why = "a set with an experiment that was not run, or could not be judged, is not promoted"
+        table.add_row(name, "", Text("NO VERDICT", style="yellow"), why)
     return table
 
 

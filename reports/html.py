@@ -69,7 +69,7 @@ def render(recording: Recording, judgement: Judgement) -> str:
         replicas=replicas.replicas(recording),
         problems=validity.problems(judgement),
         validity=validity.facts(recording, steps),
-        facts=environment.facts(recording),
+        facts=environment.facts(recording, judgement.judged_by),
         commands=environment.commands(recording),
         nodes=environment.nodes(recording),
         experiment=environment.experiment_text(recording),

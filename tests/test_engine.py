@@ -673,8 +673,31 @@ def test_a_replay_hits_whom_the_recorded_run_hit(tmp_path):
     assert recorded_victims(other.events) != hit
 
 
-def test_a_replay_whose_victim_no_longer_has_the_role_is_inconclusive(tmp_path):
+def test_a_replay_gives_the_recorded_victim_its_role_back_before_the_load(tmp_path):
     run = staged(tmp_path, step(on=LEADER), aim=Aim(seed=1, recorded={("cut", 0): ("n1",)}))
+    assert run.end() == "complete"
+    assert run.told(INJECT)[0].data["victims"] == ["n1"]
+    assert "replay: n1 leads now" in run.details(EventKind.NOTE)
+
+
+def test_only_a_replay_moves_a_role(tmp_path):
+    run = staged(tmp_path, step(on=LEADER))
+    run.end()
+    assert run.stack.leader == "n2"
+
+
+def test_who_held_a_role_is_taken_from_its_first_step():
+    aim = Aim(
+        seed=1, recorded={("late", 0): ("n3",), ("early", 0): ("n1",), ("early", 1): ("n2",), ("any", 0): ("n2",)}
+    )
+    steps = [step("late", at_s=9, on=LEADER), step("early", at_s=1, on=LEADER), step("any", at_s=2)]
+    assert dict(aim.first_holders(steps)) == {"leader": ("n1",), "member": ("n2",)}
+    assert not Aim(seed=1).first_holders(steps)
+
+
+def test_a_replay_whose_victim_no_longer_has_the_role_is_inconclusive(tmp_path):
+    stack = ToldStack(hands_over=False)
+    run = staged(tmp_path, step(on=LEADER), aim=Aim(seed=1, recorded={("cut", 0): ("n1",)}), stack=stack)
     run.end()
     assert "recorded victim of cut, but not leader now" in run.details(CONFIRM)[0]
 

@@ -46,6 +46,14 @@ def test_half_or_double_of_50_ms_is_found(true_ms):
     assert (delay_proofs(true_ms, 400) == Proof.MISMATCH).mean() >= 0.99
 
 
+@settings(deadline=None)
+@given(st.floats(0.0005, 1.0), st.integers(1, 50_000))
+def test_accepted_counts_are_the_binomial_s_quantiles(share, n):
+    tail = tolerances.FALSE_MISMATCH / 2
+    quantiles = stats.binom.ppf(tail, n, share), stats.binom.isf(tail, n, share)
+    assert tolerances.accepted_counts(share, n) == quantiles
+
+
 def loss_mismatch_share(true: float, rounds: int) -> float:
     n = fidelity.needed(Shape(impairment=Impairment(loss=0.05))).packets
     least, most = tolerances.accepted_counts(0.05, n)
@@ -244,3 +252,30 @@ def test_a_small_loss_needs_a_longer_step_than_a_great_one():
 @pytest.mark.parametrize("action", [Cut(peers=("b",)), Power()])
 def test_judge_knows_what_each_action_does_to_packets(action):
     assert fidelity.judge(action, flow(noisy(100)), flow(sent=60, received=0))[0].proof is Proof.CONFIRMED
+
+
+@pytest.mark.parametrize("setting", [Impairment(loss=0.2), Impairment(delay_s=0.05), Impairment(corrupt=0.2)])
+def test_packets_that_never_left_are_not_what_a_shape_lost(setting):
+    shift_ms = 1e3 * setting.delay_s
+    hit = 200 if not setting.delay_s else 0
+    corrupt = hit if setting.corrupt else 0
+    sound = flow(noisy(1000 - hit, shift_ms), sent=1000, corrupt=corrupt)
+    some_refused = flow(noisy(1000 - hit, shift_ms), sent=1300, refused=300, corrupt=corrupt)
+    bare = flow(noisy(100))
+    assert fidelity.proof(fidelity.judge_shaped((setting,), bare, sound)) is Proof.CONFIRMED
+    assert fidelity.proof(fidelity.judge_shaped((setting,), bare, some_refused)) is Proof.CONFIRMED
+
+
+@pytest.mark.parametrize("setting", [Impairment(loss=0.2), Impairment(loss=1.0), Impairment(corrupt=0.2)])
+def test_refused_packets_alone_prove_no_shape(setting):
+    got = flow(noisy(0), sent=1000, refused=1000)
+    (judged,) = fidelity.judge_shaped((setting,), flow(noisy(100)), got)
+    assert judged.proof is Proof.INCONCLUSIVE
+    assert "1000 of 1000 packets never left" in judged.why
+    none_lost = flow(noisy(800), sent=1000, refused=200)
+    assert fidelity.proof(fidelity.judge_shaped((setting,), flow(noisy(100)), none_lost)) is Proof.MISMATCH
+
+
+def test_a_spared_path_whose_sender_is_refused_is_a_mismatch():
+    judged = fidelity.judge_spared(flow(noisy(100)), flow(noisy(0), sent=120, refused=120), 50.0)
+    assert fidelity.proof(judged) is Proof.MISMATCH

@@ -121,6 +121,15 @@ def test_quorum_that_came_back_is_not_lost(looking):
     assert lookers.quorum_lost_s() == 0.0
 
 
+def test_a_lost_quorum_is_remembered_however_much_else_is_read(looking):
+    other = [Reading(name="revision", node=f"n{n}", at_ns=1, value=1.0) for n in range(1000)]
+    told = [[quorum(1, 1.0)], *[[quorum(2 + 100 * n, 0.0), *other] for n in range(7)]]
+    probe = Says(*told)
+    lookers = looking(p=probe)
+    await_true("it said it all", lambda: probe.looks > len(told))
+    assert lookers.quorum_lost_s() == 600.0
+
+
 def test_nobody_who_looks_for_a_quorum_means_none_is_lost(looking):
     assert looking().quorum_lost_s() == 0.0
 

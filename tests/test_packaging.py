@@ -62,17 +62,23 @@ def python(wheel, tmp_path_factory):
     return home / "bin/python"
 
 
+def texts_of(wheel):
+    with zipfile.ZipFile(wheel) as packed:
+        return packed.namelist()
+
+
 @pytest.fixture
 def strangers(tmp_path):
     """Somebody's project, which has packages called like ours, tests for them, and an experiment."""
-    for name in ("reports", "gates"):
+    for name in ("chaos", "reports", "gates", "workloads"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(f"WHOSE = 'the stranger, {name}'\n")
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests/test_own.py").write_text(
-        "import gates, reports\n"
+        "import chaos, gates, reports, workloads\n"
         "def test_own():\n"
-        "    assert (gates.WHOSE, reports.WHOSE) == ('the stranger, gates', 'the stranger, reports')\n"
+        "    for package in (chaos, gates, reports, workloads):\n"
+        "        assert package.WHOSE == f'the stranger, {package.__name__}'\n"
     )
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments/made.yaml").write_text(EXPERIMENT)
@@ -89,6 +95,7 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel):
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert there == files
+    assert "chaosgate_pytest.py" in texts_of(wheel)
     assert any(name.startswith("reports/assets/") for name in there)
     assert any(name.startswith("chaos/stacks/etcd/build/") and name.endswith("/go.sum") for name in there)
     assert "reports/page.html" in there
@@ -99,7 +106,7 @@ def test_the_wheel_names_its_command_its_plugin_and_its_licence(wheel):
         texts = {name.partition("/")[2]: packed.read(name) for name in packed.namelist() if ".dist-info/" in name}
     entries = texts["entry_points.txt"].decode()
     assert "chaosgate = chaos.cli:main" in entries
-    assert "[pytest11]\nchaosgate = chaos.plugin" in entries
+    assert "[pytest11]\nchaosgate = chaosgate_pytest" in entries
     assert any("LICENSE" in name for name in texts)
     assert b"Requires-Python: >=3.11" in texts["METADATA"]
 
@@ -122,10 +129,17 @@ def test_a_project_with_packages_called_like_ours_runs_its_own_tests(python, str
     assert "1 passed" in ran.stdout
 
 
+def test_so_it_does_when_pytest_is_started_by_its_own_name(python, strangers):
+    (strangers / "conftest.py").write_text("")  # which puts its folder on the path, long after plugins were loaded
+    main = "import sys; sys.path.pop(0); import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    ran = said(python, "-c", main, "-q", "tests", cwd=strangers)
+    assert "1 passed" in ran.stdout, ran.stdout
+
+
 def test_an_experiment_there_names_the_package_in_the_way(python, strangers):
     ran = said(python, "-m", "pytest", "-q", "experiments", cwd=strangers)
     assert ran.returncode != 0
-    assert f"`gates` ({strangers}/gates/__init__.py) is in the way" in ran.stdout, ran.stdout
+    assert f"`chaos` ({strangers}/chaos/__init__.py) is in the way" in ran.stdout, ran.stdout
     assert "chaosgate run experiments/made.yaml" in ran.stdout
     assert "Traceback" not in ran.stdout
 

@@ -27,7 +27,7 @@ from chaos.model import (
     Step,
     Topology,
 )
-from chaos.occurrences import occurrences, starts
+from chaos.occurrences import lulls, occurrences, starts
 from chaos.plan import GRACE_S, TickKind, chance, choose, describe, plan
 from gates.latency import Latency as LatencyGate
 
@@ -194,6 +194,30 @@ def test_the_blast_radius_is_never_exceeded(found, limit):
         assert len(set().union(*in_force.values())) <= limit * 5 + 1e-6
 
 
+def told_lulls(*steps, end_s=60.0):
+    return [(one.step.name, since_s, until_s) for one, since_s, until_s in lulls(steps, end_s)]
+
+
+def test_after_a_fault_there_is_a_lull_until_the_next_one_or_the_end():
+    assert told_lulls(step("a", 8, 4), step("b", 20, 4)) == [("a", 12, 20), ("b", 24, 60)]
+    assert told_lulls(step("a", 8, 1, every_s=2, until_s=12)) == [("a", 9, 10), ("a", 11, 60)]
+
+
+def test_there_is_no_lull_while_another_fault_is_in_force():
+    assert told_lulls(step("a", 8, 4), step("b", 10, 10)) == [("b", 20, 60)]
+    assert told_lulls(step("long", 8, 20), step("a", 10, 1), step("b", 14, 1)) == [("long", 28, 60)]
+    assert told_lulls(step("a", 8, 4), step("b", 12, 4)) == [("b", 16, 60)]
+
+
+@given(step_lists())
+@settings(deadline=None)
+def test_a_lull_is_free_of_faults(found):
+    every = [one for each in found for one in occurrences(each)]
+    for _, since_s, until_s in lulls(found, 1000.0):
+        assert since_s <= until_s
+        assert not [one for one in every if one.start_s < until_s and one.end_s > since_s]
+
+
 # ---------------------------------------------------------------- who is hit
 
 
@@ -260,12 +284,12 @@ def refusal(planned: Experiment, topology: Topology = THREE) -> tuple[str, ...]:
 
 def test_more_victims_than_nodes_are_refused():
     (said,) = refusal(experiment(step(on=Selector(role="member", count=4), fault=Pause())))
-    assert said == "e:1:1: 4 member asked for, and there are 3; write count: 3 or less"
+    assert said == "e:1:1: 4 members asked for, and there are 3; write count: 3 or less"
 
 
 def test_a_zone_without_nodes_is_refused():
     (said,) = refusal(experiment(step(on=Selector(role="member", zone="c"))))
-    assert said == "e:1:1: no node can be member in zone c; there is a, b"
+    assert said == "e:1:1: no node can be member in zone c; there are a, b"
 
 
 def test_a_partition_from_nobody_is_refused():
@@ -278,6 +302,22 @@ def test_a_partition_must_be_possible_whoever_is_chosen():
     assert "nobody is left to keep etcd3 from" in said
 
 
+@pytest.mark.parametrize(
+    ("fault", "would"), [(Kill(), ""), (Partition(), "from: client"), (Latency(delay_s=0.05), "peers: client")]
+)
+def test_a_client_is_no_victim(fault, would):
+    (said,) = refusal(experiment(step(on=Selector(role="client"), fault=fault)))
+    assert said.startswith("e:1:1: a client holds none of the data")
+    assert said.endswith(would or "aim at the stack's own nodes")
+
+
+def test_clients_are_no_quorum():
+    cut = step(fault=Partition(from_=("client",)))
+    assert [hit.role for hit in plan(experiment(cut), THREE).hits] == ["member"]
+    (said,) = refusal(experiment(cut, blast_radius={"client": 1.0}))
+    assert said == "e:1:1: a client is never hit, so nothing is to be limited; leave it out"
+
+
 def test_a_role_of_the_blast_radius_must_exist():
     (said,) = refusal(experiment(step(), blast_radius={"members": 0.5}))
     assert said == "e:1:1: no node has the role 'members'; did you mean 'member'?"
@@ -287,7 +327,7 @@ def test_two_of_three_exceed_a_third():
     overlapping = (step("a", 8, 8), step("b", 12, 8, on=LEADER))
     (said,) = refusal(experiment(*overlapping, blast_radius={"member": 0.34}))
     assert said == (
-        "e:1:1: the steps hit 2 of 3 member nodes at once, at 12s, and the limit 34% allows 1;"
+        "e:1:1: the steps hit 2 of 3 members at once, at 12s, and the limit 34% allows 1;"
         " hit fewer, move the steps apart, or write 67%"
     )
 
@@ -345,20 +385,45 @@ def test_the_description_says_when_who_how_and_how_long():
     for part in (
         "Why not.",
         "etcd 3.5.35",
-        "3 member, 1 client",
+        "3 members, 1 client",
         "8s  inject  cut: partition on 1 leader, asked of the stack when it fires; it can be etcd1, etcd2, etcd3",
         "16s  heal    cut; else the node heals itself at 21s",
         "cut: cut by nft",
-        "1 of 3 member (33%), at 8s; limit 34%; 2 left of the 2 that make a majority",
+        "1 of 3 members (33%), at 8s; limit 34%; 2 left of the 2 that make a majority",
         "p99 (latency: limit 400ms), during steady",
     ):
         assert part in said
 
 
+def test_one_is_told_of_as_one():
+    alone = Topology(nodes=(MEMBERS[0], CLIENT))
+    said = describe(plan(experiment(step(), load=Load(workload="kv", rate_per_s=100, users=1)), alone))
+    for part in ("1 member, 1 client", "1 user,", "1 of 1 member (100%)"):
+        assert part in said
+
+
+def test_the_description_says_what_is_known_of_versions_and_of_the_disk():
+    known = ["etcd 3.4.23: a package", "etcd 3.5.35: a module, at hand"]
+    said = describe(plan(experiment(), THREE), versions=known, recording="about 1 MB; 2 GB are free in runs")
+    assert "  version    etcd 3.4.23: a package\n             etcd 3.5.35: a module, at hand\n" in said
+    assert "  recording  about 1 MB; 2 GB are free in runs\n" in said
+    unknown = describe(plan(experiment(stack=StackSpec(name="etcd")), THREE))
+    assert "  version    the default of etcd\n" in unknown
+
+
+def test_the_description_says_that_the_load_lies():
+    load = Load(workload="kv", rate_per_s=100, settings={"sabotage": "stale-reads"})
+    assert "SABOTAGED" not in describe(
+        plan(experiment(load=dataclasses.replace(load, settings={"sabotage": ""})), THREE)
+    )
+    said = describe(plan(experiment(load=load), THREE))
+    assert "\n             SABOTAGED: stale-reads; such a run promotes nothing\n" in said
+
+
 def test_the_description_says_that_a_quorum_is_lost():
     said = describe(plan(experiment(step(on=Selector(role="member", count=2))), THREE))
     assert "NO QUORUM from 8s" in said
-    assert "2 member, drawn by the seed from etcd1, etcd2, etcd3" in said
+    assert "2 members, drawn by the seed from etcd1, etcd2, etcd3" in said
 
 
 def test_repeats_are_one_entry():

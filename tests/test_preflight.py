@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from chaos.errors import CapabilityError, SpecError, UsageError
 from chaos.faults.freeze import FrozenNode
 from chaos.faults.replace import Replace
-from chaos.model import Cut, Selector
+from chaos.model import AbortWhen, Cut, Selector, StackSpec
+from chaos.options import Options
 from chaos.preflight import actions, describe, provide, refuse_what_cannot_run, target_kind, timeline
-from chaos.session import Options
 from chaos.stacks import STACKS, StackKind
 from chaos.stage import Flags  # noqa: F401  # the doors import both: they must go together
 from chaos.targets import TARGETS, TargetKind
@@ -92,10 +92,95 @@ def test_versions_that_steps_will_want_are_provided_first(stack):
     assert said == ["fetched"]
 
 
-def test_the_plan_names_the_mechanism_or_what_is_missing():
-    text = describe(experiment(kill(), step(at_s=3.0, for_s=0.5)), "memory")
+def test_the_plan_names_the_mechanism_or_what_is_missing(tmp_path):
+    text = describe(experiment(kill(), step(at_s=3.0, for_s=0.5)), "memory", tmp_path)
     assert "kill: signal by memory" in text
     assert "cut: cut by nothing here" in text
+
+
+# ---------------------------------------------------------------- versions
+
+
+@dataclass(slots=True)
+class Origins(Provides):
+    """A stack that knows two versions, the first by default."""
+
+    first: str = "1.0"
+
+    def origin(self, version):
+        asked = version or self.first
+        if asked not in ("1.0", "2.0"):
+            raise UsageError(f"memory {asked}: no such version; there are 1.0, 2.0")
+        return f"memory {asked}: made up"
+
+
+@pytest.fixture
+def starts_with(monkeypatch):
+    def begin(version):
+        made = Origins(first=version)
+        kind = StackKind(settings_type=object, roles=("member",), operations=("replace",), make=lambda _: made)
+        monkeypatch.setitem(STACKS, "memory", kind)
+
+    return begin
+
+
+def upgrade(version: str):
+    return step(fault=Replace(version=version), for_s=0.0)
+
+
+TEXT = """\
+chaosgate: 1
+stack: {memory: {version: %s}}
+about: 3.0
+steps:
+  - {at: 1s, on: member, fault: {replace: {version: 3.0}}}
+"""
+
+
+def test_the_plan_says_where_every_version_is_from(starts_with, tmp_path):
+    starts_with("1.0")
+    text = describe(experiment(upgrade("2.0")), "memory", tmp_path)
+    assert "version    memory 1.0: made up\n             memory 2.0: made up\n" in text
+
+
+def test_a_version_that_there_is_not_is_refused_at_its_place_in_the_file(starts_with):
+    starts_with("0.9")
+    spec = StackSpec(name="memory", versions={"memory": "0.9"})
+    wrong = experiment(upgrade("3.0"), stack=spec, text=TEXT % "0.9", path="x.yaml")
+    with pytest.raises(SpecError) as refused:
+        refuse_what_cannot_run([wrong], OPTIONS)
+    assert list(refused.value.problems) == [
+        "x.yaml:2:27: memory 0.9: no such version; there are 1.0, 2.0",
+        "x.yaml:5:53: memory 3.0: no such version; there are 1.0, 2.0",
+    ]
+
+
+def test_a_version_that_was_asked_for_by_hand_is_refused_as_such(starts_with):
+    starts_with("1.0")
+    wrong = experiment(upgrade("4.0"), text=TEXT % "1.0", path="x.yaml")
+    with pytest.raises(UsageError, match=r"^--version: memory 4\.0: no such version; there are 1\.0, 2\.0$"):
+        refuse_what_cannot_run([wrong, wrong], OPTIONS)
+
+
+# ---------------------------------------------------------------- room for the recordings
+
+
+def test_a_recording_that_the_disk_has_no_room_for_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr("chaos.room.free_bytes", lambda _: 10**9)
+    with pytest.raises(CapabilityError, match=r"2 GB must stay free, of 1 GB; make room"):
+        refuse_what_cannot_run([experiment(kill(), abort_when=AbortWhen(free_disk_bytes=2 * 10**9))], OPTIONS)
+
+
+# ---------------------------------------------------------------- limits that nobody would see
+
+
+def test_a_lost_quorum_that_no_probe_would_tell_of_is_no_limit(monkeypatch):
+    limited = experiment(kill(), abort_when=AbortWhen(quorum_lost_s=30))
+    blind = r"staged: abort-when: quorum-lost: no probe of stack 'memory' tells of a quorum, .*; leave it out"
+    with pytest.raises(CapabilityError, match=blind):
+        refuse_what_cannot_run([limited], OPTIONS)
+    monkeypatch.setitem(STACKS, "memory", replace(STACKS["memory"], readings=("quorum",)))
+    refuse_what_cannot_run([limited], OPTIONS)
 
 
 @dataclass(slots=True)

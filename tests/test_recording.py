@@ -264,6 +264,32 @@ def test_a_writer_killed_by_sigkill_leaves_a_readable_recording(tmp_path):
     assert not recording.complete
 
 
+def probed(folder: Path, times: int = 3) -> Path:
+    """Write a complete recording with so many readings, and return the file that holds them."""
+    with Recorder(folder, free_bytes_min=0) as recorder:
+        recorder.run(torn_down=True)
+        for n in range(times):
+            recorder.reading(Reading(name="up", node="etcd1", at_ns=n, value=1.0))
+        recorder.event(Event(at_ns=times, kind=EventKind.RUN, detail="complete"))
+    assert Recording.open(folder).why_incomplete == ()
+    return folder / "readings.arrow"
+
+
+def test_readings_that_were_torn_are_read_as_far_as_they_are_whole_and_told_of(tmp_path):
+    path = probed(tmp_path)
+    path.write_bytes(path.read_bytes()[:-20])
+    recording = Recording.open(tmp_path)
+    assert recording.why_incomplete == ("readings.arrow was torn after batch 0",)
+    assert not recording.complete
+
+
+def test_readings_that_are_not_there_are_told_of(tmp_path):
+    probed(tmp_path).unlink()
+    recording = Recording.open(tmp_path)
+    assert recording.readings == ()
+    assert recording.why_incomplete == ("readings.arrow is missing",)
+
+
 # ---------------------------------------------------------------- space
 
 FULL_DISK = """

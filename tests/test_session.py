@@ -9,21 +9,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 
 import chaos.engine
 from chaos import session
 from chaos.clock import MonotonicClock, ns
-from chaos.errors import DirtyError, StackError, TargetError
+from chaos.errors import DirtyError, HarnessError, StackError, TargetError
 from chaos.faults.replace import Replace
 from chaos.model import Decision, EventKind, StackSpec
+from chaos.options import Options, with_options
 from chaos.recording import Recording
-from chaos.session import Options, RunResult, listening, new_folder, run_one, run_set, waking, with_options
+from chaos.session import RunResult, listening, new_folder, run_one, run_set, waking
 from chaos.spec import load_text
 from chaos.stacks import STACKS, StackKind
 from chaos.stage import Flags
 from chaos.targets import TARGETS, TargetKind
 from chaos.targets.memory import MemoryTarget, Told, by_kind
+from gates.judge import read_verdict
+from reports import REPORTS
 from tests.staged import ToldStack, ToldTraffic, experiment, step
 
 TEXT = """\
@@ -69,6 +73,7 @@ class World:
         self.told = by_kind()
         self.stack = ToldStack()
         self.open_raises = None
+        self.spoils = {}  # name of an experiment → what is done to the folder of its recording
         self.targets, self.traffics, self.asked = [], [], []
 
     @contextmanager
@@ -80,6 +85,7 @@ class World:
         yield self.targets[-1]
 
     def source(self, experiment, stack, target, recorder):
+        self.spoils.get(experiment.name, lambda _: None)(recorder.folder)
         self.traffics.append(Closing(Fast()))
         return self.traffics[-1]
 
@@ -130,6 +136,7 @@ def test_facts_of_the_run_are_in_run_json(world, tmp_path):
     result = ran(world, tmp_path, seed=7, versions={"memory": "2.0"})
     facts = Recording.open(result.folder).run
     assert facts["seed"] == 7
+    assert facts["stack"] == "memory"
     assert facts["versions_asked"] == {"memory": "2.0"}
     assert facts["target"] == {"target": "memory", "real": False}
     assert [node["name"] for node in facts["topology"]["nodes"]] == ["n1", "n2", "n3", "client1"]
@@ -219,6 +226,76 @@ def test_a_set_stops_on_a_dirty_target(world, tmp_path):
 def test_a_set_goes_on_after_other_trouble(world, tmp_path):
     world.open_raises = TargetError("no namespaces here")
     assert len(ran_set(tmp_path, "one", "two")) == 2
+
+
+def torn_experiment(folder):
+    (folder / "experiment.yaml").write_text("chaosgate: 1\nname: to")
+
+
+def foreign_samples(folder):
+    """A table of something else: what nobody can draw."""
+    with pa.ipc.new_stream(folder / "samples/kv-0.arrow", pa.schema([("x", pa.int8())])):
+        pass
+
+
+def test_a_recording_that_can_not_be_judged_takes_no_other_s_verdict_along(world, tmp_path):
+    world.spoils["one"] = torn_experiment
+    one, two = ran_set(tmp_path, "one", "two")
+    assert one.judgement is None
+    assert one.exit_code == 12
+    assert f"{one.folder}: can't be judged: " in str(one.error)
+    assert "experiment.yaml:" in str(one.error)
+    assert two.judgement.experiment == "two"
+    assert (two.folder / "report.html").exists()
+
+
+def test_a_recording_that_can_not_be_drawn_keeps_its_verdict_and_is_not_promoted(world, tmp_path):
+    world.spoils["one"] = foreign_samples
+    one, two = ran_set(tmp_path, "one", "two")
+    assert one.judgement == read_verdict(one.folder)
+    assert isinstance(one.error, HarnessError)
+    assert "judged, but the verdict or its report can't be written: samples/kv-0.arrow lacks the columns" in str(
+        one.error
+    )
+    assert not (one.folder / "report.html").exists()
+    assert two.error is None
+
+
+def test_a_report_that_raises_anything_is_trouble_that_can_not_promote(world, tmp_path, monkeypatch):
+    def raises(recording, judgement):
+        raise ZeroDivisionError("a bug in a report")
+
+    monkeypatch.setitem(REPORTS, "html", raises)
+    result = ran(world, tmp_path)
+    assert "ZeroDivisionError: a bug in a report; see `chaosgate judge" in str(result.error)
+    assert result.exit_code == 12
+    assert read_verdict(result.folder) == result.judgement
+    passed = replace(result.judgement, exit_code=0, decision=Decision.PROMOTE)
+    assert replace(result, judgement=passed).exit_code == 12
+
+
+def test_trouble_of_the_run_itself_is_what_is_told_first(world, tmp_path):
+    world.spoils["staged"] = torn_experiment
+    world.told = by_kind(signal=Told(heal_fails="stuck"))
+    assert isinstance(ran(world, tmp_path).error, DirtyError)
+
+
+def test_a_set_with_a_recording_that_can_not_be_judged_has_its_table_and_its_decision(world, tmp_path, capsys):
+    from rich.console import Console
+
+    from chaos.cli import _conclude
+
+    world.spoils["one"] = torn_experiment
+    results = ran_set(tmp_path, "one", "two")
+    experiments = [result.experiment for result in results]
+    exit_code = _conclude(Console(width=300), experiments, results, Options(target="memory", runs=tmp_path))
+    said = capsys.readouterr().out
+    assert exit_code == 12
+    assert "one" in said
+    assert "NO VERDICT" in said
+    assert "CANNOT TELL" in said
+    assert "exit code 12" in said
+    assert "two" in (tmp_path / "index.html").read_text()
 
 
 def test_a_set_stops_when_interrupted(world, tmp_path):

@@ -43,7 +43,7 @@ EVERY = [
     for path in (*sources(*PRODUCT, "experiments", "benchmarks", "tests", ".ci"), *ROOT.glob("*.md"), ROOT / "Makefile")
     if path != Path(__file__).resolve() and not path.match("reports/assets/uPlot*")
 ]
-PYTHON = [path for path in sources(*PRODUCT) if path.suffix == ".py"]
+PYTHON = [*(path for path in sources(*PRODUCT) if path.suffix == ".py"), ROOT / "chaosgate_pytest.py"]
 
 
 def name(path: Path) -> str:
@@ -160,9 +160,17 @@ def foreign(text: str, allowed: tuple[str, ...]) -> set[str]:
     return {module for module in outside if not module.startswith(allowed)}
 
 
-SHIPPED = ("chaos.agent", "chaos.model", "chaos.errors", "chaos.clock", "chaos.targets.netns.wire")
+SHIPPED = (
+    "chaos.agent",
+    "chaos.model",
+    "chaos.errors",
+    "chaos.clock",
+    "chaos.jsonlines",
+    "chaos.piped",
+    "chaos.targets.netns.wire",
+)
 
-BESIDE = ("errors", "clock", "targets/netns/wire")  # what the agent takes
+BESIDE = ("errors", "clock", "jsonlines", "piped", "targets/netns/wire")  # what the agent takes
 
 
 def test_what_is_shipped_to_nodes_needs_the_standard_library_only():

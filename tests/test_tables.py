@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from chaos.faults import FAULTS
+from chaos.forms import keys
+from chaos.parts import SelectorForm
 from chaos.probes import PROBES
+from chaos.promises import SloForm
+from chaos.refusals import owner_keys
 from chaos.stacks import STACKS
 from chaos.targets import TARGETS
 from gates import GATES
@@ -63,6 +68,54 @@ def test_every_gate_file_is_in_the_table():
 
 def test_every_gate_is_described_and_every_description_is_one():
     assert documented("gate") == set(own(GATES))
+
+
+def row(column: str, name: str) -> str:
+    """Return the line of one table of the form's description that is about `name`."""
+    rows = FORM.split(f"\n| {column} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    return next(line for line in rows if f"`{name}`" in line.split("|")[1])
+
+
+def unsaid(column: str, table) -> list[str]:
+    """Return the settings that the description of their owner does not name; `shape` has those of its like."""
+    return [
+        f"{name}.{key}"
+        for name, cls in own(table).items()
+        for key in keys(cls)
+        if not re.search(rf"\b{key}\b", row(column, name)) and not (name == "shape" and key in LIKE_SHAPE)
+    ]
+
+
+LIKE_SHAPE = {key for name in ("latency", "loss") for key in keys(FAULTS[name])} | {"loss"}
+
+
+def test_every_setting_of_a_gate_is_described():
+    assert unsaid("gate", GATES) == []
+
+
+def test_every_setting_of_a_fault_is_described():
+    assert unsaid("fault", FAULTS) == []
+
+
+def test_every_selector_and_every_promise_is_described():
+    for form in (SelectorForm, SloForm):
+        for key in owner_keys(form):
+            assert re.search(rf"\b{key}: ", FORM), f"experiments/README.md does not say what {key} is"
+
+
+def test_every_setting_of_a_stack_and_of_a_workload_is_described_and_every_description_is_one():
+    for column, kinds in (("stack", STACKS), ("load", WORKLOADS)):
+        for name, kind in kinds.items():
+            assert documented(f"`{column}: {name}`") == set(keys(kind.settings_type))
+
+
+def test_a_setting_that_is_not_described_is_found():
+    @dataclass
+    class Made:
+        hidden_s: float = 1.0
+
+    Made.__module__ = "gates.errors"
+    assert unsaid("gate", {"errors": Made}) == ["errors.hidden"]
 
 
 def test_a_gate_lies_in_the_file_of_its_name():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -10,9 +12,12 @@ from chaos import traffic
 from chaos.errors import CapabilityError, HarnessError, WorkloadError
 from chaos.model import Load, StackSpec
 from chaos.recording import Recorder, Recording
+from chaos.stacks.etcd.access import OPEN, Access
 from chaos.targets.memory import MemoryTarget
 from chaos.traffic import Traffic, TrafficOfRun
 from tests.staged import NODES, ToldStack, experiment
+from workloads import WORKLOADS, WorkloadKind
+from workloads.driver import LocustWorkload
 
 
 class Prepared:
@@ -135,6 +140,45 @@ def test_closing_ends_the_generator_and_is_content_to_find_none(tmp_path):
     source.close()
     assert workload.generator.killed == 1
     recorder.close()
+
+
+class Reachable(MemoryTarget):
+    """A target in whose nodes a generator could run."""
+
+    def entered(self, node=""):
+        return nullcontext()
+
+    def spawn(self, node, argv, **popen):
+        return node, argv
+
+
+@dataclass(slots=True)
+class Guarded(ToldStack):
+    """A stack that wants to be shown something."""
+
+    def access(self, target):
+        return "a key"
+
+
+@pytest.mark.parametrize(("stack", "access"), [(ToldStack, None), (Guarded, "a key")])
+def test_the_workload_is_the_one_that_the_experiment_names_in_the_client_s_node(monkeypatch, tmp_path, stack, access):
+    made, workload = [], Workload()
+    kind = WorkloadKind(settings_type=object, make=lambda spawn, access: made.append((spawn, access)) or workload)
+    monkeypatch.setitem(WORKLOADS, "mine", kind)
+    asked = experiment(load=Load(workload="mine", rate_per_s=1))
+    with Recorder(tmp_path / "run", free_bytes_min=0) as recorder:
+        source = Traffic().source(asked, stack(), Reachable(NODES), recorder)
+        source.prepare()
+        assert source.start(5) is workload.generator
+    ((spawn, shown),) = made
+    assert spawn(["generate"]) == ("client1", ["generate"])
+    assert shown == access
+
+
+def test_the_shipped_workload_shows_what_the_stack_wants_and_else_nothing():
+    access = Access(user="root", password="p")  # noqa: S106  # nobody's
+    assert WORKLOADS["kv"].make(print, access) == LocustWorkload(print, access=access)
+    assert WORKLOADS["kv"].make(print, None).access is OPEN
 
 
 def test_a_target_without_a_place_for_a_generator_is_refused():

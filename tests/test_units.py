@@ -6,6 +6,12 @@ from hypothesis import strategies as st
 
 from chaos import units
 
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 steps"), (1, "1 step"), (2, "2 steps"), (12_000, "12,000 steps")])
+def test_one_is_counted_as_one(number, text):
+    assert units.counted(number, "step") == text
+
+
 DURATIONS = {
     "500ms": 0.5,
     "1500ms": 1.5,

@@ -2,7 +2,8 @@
 
     .venv ◀── pip install -e .[dev]      when pyproject.toml has changed
     Debian packages                       only those whose program is missing, only as root
-    etcd                                  built or unpacked into the cache outside the repository
+    etcd                                  built or unpacked into the cache outside the repository: the default version,
+                                          for the tests all that the shipped experiments use
 
 Runs on a bare Python ≥ 3.11 with the standard library only.
 """
@@ -12,18 +13,19 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-# program → Debian package that brings it
+TELLING = re.compile(r"(error|warning|[ew]):", re.IGNORECASE)  # pip's and apt's own marks; the rest is around them
+# program, or any of several → Debian packages that bring it
 RUN_PROGRAMS = {"ip": "iproute2", "nft": "nftables", "iptables": "iptables", "unshare": "util-linux"}
 TEST_PROGRAMS = {
-    "chromium": "chromium fonts-dejavu-core",
+    "chromium chromium-browser google-chrome": "chromium fonts-dejavu-core",
     "qemu-system-x86_64": "qemu-system-x86",
     "busybox": "busybox-static",
     "zstd": "zstd",
@@ -43,11 +45,12 @@ def fail(what: str, why: str, would_do: str) -> SystemExit:
 
 
 def run(argv: list[str], what: str, would_do: str) -> None:
-    """Run a command quietly; on failure stop with the tail of what it said."""
+    """Run a command quietly; on failure stop with what it said of errors, else with the tail of what it said."""
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        tail = "\n    ".join((done.stdout + done.stderr).strip().splitlines()[-8:])
-        raise fail(f"{what} failed (exit {done.returncode})", tail, would_do)
+        said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        telling = list(dict.fromkeys(line for line in said if TELLING.match(line))) or said
+        raise fail(f"{what} failed (exit {done.returncode})", "\n    ".join(telling[-8:]), would_do)
 
 
 def fingerprint() -> str:
@@ -62,23 +65,34 @@ def python_packages() -> None:
     if stamp.exists() and stamp.read_text() == fingerprint():
         return
     say("Python packages into .venv (a minute or two the first time)")
-    try:
-        venv.create(VENV, with_pip=True)
-    except subprocess.CalledProcessError as error:
-        raise fail(
-            ".venv could not be made", str(error), "install Python's venv module (Debian: python3-venv)"
-        ) from error
+    make_venv()
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     run([*pip, "-e", ".[dev]"], "pip install", "check that this machine reaches a Python package index")
     stamp.write_text(fingerprint())
 
 
+def make_venv() -> None:
+    """Make .venv, with pip in it."""
+    install = "install Python's venv module (Debian: python3-venv)"
+    try:
+        import venv  # noqa: PLC0415  # distributions may package it apart
+
+        venv.create(VENV, with_pip=True)
+    except ImportError as error:
+        raise fail(".venv could not be made", str(error), install) from error
+    except subprocess.CalledProcessError as error:
+        said = (error.output or b"").decode(errors="replace").strip() or str(error)
+        why = "\n    ".join(said.splitlines()[-3:])
+        raise fail(".venv could not be made", why, f"if it is ensurepip that is missing, {install}") from error
+    except (OSError, ValueError) as error:
+        raise fail(".venv could not be made", str(error), f"make room for a folder at {VENV}") from error
+
+
 def debian_packages(programs: dict[str, str]) -> None:
     """Install the packages of missing programs."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    missing = sorted(
-        {p for program, packages in programs.items() if not shutil.which(program, path=path) for p in packages.split()}
-    )
+    lacking = [p for names, p in programs.items() if not any(shutil.which(n, path=path) for n in names.split())]
+    missing = sorted({package for packages in lacking for package in packages.split()})
     if not missing:
         return
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
@@ -94,12 +108,20 @@ def debian_packages(programs: dict[str, str]) -> None:
     run(install, "apt-get install", "install these packages by hand")
 
 
-def etcd(versions: list[str]) -> None:
-    """Provide etcd in the cache; the module prints its own progress."""
+def etcd(*, every: bool) -> None:
+    """Provide etcd in the cache: the default version must be had; without another one only what uses it fails."""
+    if every and provided():
+        return
+    if not provided("default"):
+        raise SystemExit(2)
+    if every:
+        say("going on without the other versions: only what uses them will fail")
+
+
+def provided(*versions: str) -> bool:
+    """Say whether these versions, or all, could be put into the cache; the module tells what happens."""
     argv = [str(VENV / "bin" / "python"), "-m", "chaos.stacks.etcd.versions", *versions]
-    done = subprocess.run(argv, cwd=ROOT, check=False)
-    if done.returncode:
-        raise SystemExit(done.returncode)
+    return subprocess.run(argv, cwd=ROOT, check=False).returncode == 0
 
 
 def main() -> None:
@@ -111,7 +133,7 @@ def main() -> None:
         raise fail(f"Python {sys.version.split()[0]} is too old", "chaosgate needs 3.11", "make PYTHON=python3.11 …")
     debian_packages(RUN_PROGRAMS | (TEST_PROGRAMS if options.for_tests else {}))
     python_packages()
-    etcd([] if options.for_tests else ["default"])
+    etcd(every=options.for_tests)
 
 
 if __name__ == "__main__":

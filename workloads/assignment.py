@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chaos.model import Load, LoadStage, to_json
+from chaos.stacks.etcd.access import OPEN, Access, Tls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,7 @@ class Assignment:
     seed: int
     index: int = 0
     duration_s: float | None = None  # from the epoch; None: until told to drain
+    access: Access = OPEN
 
     @property
     def name(self) -> str:
@@ -59,4 +61,6 @@ class Assignment:
         """Read it back; TypeError for unknown fields."""
         load = dict(data["load"])
         load["stages"] = tuple(LoadStage(**stage) for stage in load["stages"])
-        return cls(**{**data, "load": Load(**load)})
+        access = dict(data["access"])
+        access["tls"] = Tls(**access["tls"]) if access["tls"] else None
+        return cls(**{**data, "load": Load(**load), "access": Access(**access)})

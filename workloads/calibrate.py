@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from chaos.agent.points import effect
 from chaos.clock import NS
 from chaos.errors import WorkloadError
 from chaos.model import Load, LoadStage, Outcome, to_json
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workloads.driver import LocustGenerator, LocustWorkload
+    from chaos.ports import Prepared, Workload
 
 RAMP_S = 4.0
 LIMIT_S = 0.1  # p99 from the intended time: far above a quiet round trip, so that one hiccup of the machine is no limit
@@ -67,7 +68,7 @@ class Calibration:
 
 
 def calibrate(
-    workload: LocustWorkload,
+    workload: Workload,
     load: Load,
     endpoints: Mapping[str, str],
     folder: Path,
@@ -97,10 +98,10 @@ def calibrate(
     return found
 
 
-def _run(generator: LocustGenerator, folder: Path, ramp_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _run(generator: Prepared, folder: Path, ramp_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Carry the ramp out; return due times from its start and latencies, in seconds, of what was answered ok."""
     try:
-        generator.go(0)
+        effect("traffic.calibrate", lambda: generator.go(0))
         deadline = time.monotonic() + ramp_s
         while (left := deadline - time.monotonic()) > 0 and generator.status().running:
             time.sleep(min(left, 0.1))

@@ -11,8 +11,6 @@ standard input is its dead-man.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -20,19 +18,24 @@ import threading
 import time
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from chaos.clock import ns
 from chaos.errors import UsageError, WorkloadError
+from chaos.jsonlines import JsonLines
 from chaos.model import LoadStatus
+from chaos.piped import PipedProcess
+from chaos.stacks.etcd.access import OPEN, Access
 from workloads.assignment import Assignment
 from workloads.settings import KvSettings
 from workloads.tally import combined
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
+    from chaos.jsonlines import Said
     from chaos.model import Load
+    from chaos.ports import Spawn
 
 READY_S = 30.0  # importing Locust on a busy machine takes seconds
 READ_BACK_S = 30.0
@@ -41,20 +44,13 @@ _STATUS_FIELDS = frozenset(f.name for f in fields(LoadStatus))
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-class Spawn(Protocol):
-    """Starts a process somewhere, e.g. in a node of a lab (ports.Reaches.spawn, bound to the node)."""
-
-    def __call__(self, argv: Sequence[str], **popen: Any) -> subprocess.Popen[bytes]:
-        """Start `argv`; keywords as for subprocess.Popen."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class LocustWorkload:
-    """The ports.Workload of everything that Locust drives."""
+    """The ports.Workload of everything that Locust drives; `access` is what the stack wants its clients to show."""
 
     spawn: Spawn
     python: str = sys.executable
+    access: Access = OPEN
 
     def start(
         self,
@@ -98,6 +94,7 @@ class LocustWorkload:
                     seed=seed,
                     index=index,
                     duration_s=duration_s,
+                    access=self.access,
                 )
                 generator.children.append(_Child(self._start(assignment), assignment))
             generator.wait_for("ready", READY_S)
@@ -204,28 +201,22 @@ class LocustGenerator:
 
 
 class _Child:
-    """One process: a thread reads what it says."""
+    """One process: what it said last of each kind, and when it last said anything."""
 
     def __init__(self, process: subprocess.Popen[bytes], assignment: Assignment) -> None:
-        self._process = process
+        self._process = PipedProcess(process, log_path(assignment))
         self._assignment = assignment
         self._said: dict[str, Mapping[str, Any]] = {}
         self._news = threading.Condition()
         self._ended = False
         self._heard_ns = time.monotonic_ns()
         self.status = LoadStatus(at_ns=self._heard_ns, running=True)
-        self._reader = threading.Thread(target=self._listen, name=f"load {assignment.name}", daemon=True)
-        self._reader.start()
+        self._lines = JsonLines(self._process, name=f"load {assignment.name}", heard=self._heard, ended=self._end)
         self.tell(assignment.to_json())
 
     def tell(self, order: Mapping[str, Any]) -> None:
         """Send a line; one that is dead is noticed by whoever waits for its answer."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write((json.dumps(order) + "\n").encode())
-            self._process.stdin.flush()
-        except (BrokenPipeError, ValueError):  # ValueError: closed on our side, by `end`
-            return
+        self._lines.say(order)
 
     def status_at(self, now_ns: int) -> LoadStatus:
         """Return what it said last; of one that should run and has said nothing for SILENT_S, that it does not."""
@@ -236,26 +227,22 @@ class _Child:
         why = f"generator {self._assignment.name} has said nothing for {SILENT_S:g} s; see {log_path(self._assignment)}"
         return replace(said, running=False, why=why)
 
-    def _listen(self) -> None:
-        for said in self._lines():
-            with self._news:
-                self._heard_ns = time.monotonic_ns()
-                self._said[said.pop("say")] = said
-                if "at_ns" in said:
-                    self.status = LoadStatus(**{k: v for k, v in said.items() if k in _STATUS_FIELDS})
-                self._news.notify_all()
+    def _heard(self, said: Said) -> None:
         with self._news:
-            self._ended = True
-            if "closed" not in self._said:
-                self.status = _dead(self.status, self._last_words())
+            self._heard_ns = time.monotonic_ns()
+            self._said[said.pop("say")] = said
+            if "at_ns" in said:
+                self.status = LoadStatus(**{k: v for k, v in said.items() if k in _STATUS_FIELDS})
             self._news.notify_all()
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            for line in lines:
-                if line.endswith(b"\n"):  # a killed child may leave half a line
-                    yield json.loads(line)
+    def _end(self) -> None:
+        dead = "closed" not in self._said
+        fate = self._process.fate(self.status.why) if dead else ""
+        with self._news:
+            self._ended = True
+            if dead:
+                self.status = _dead(self.status, f"generator {self._assignment.name} {fate}")
+            self._news.notify_all()
 
     def wait_for(self, what: str, deadline: float) -> Mapping[str, Any]:
         """Wait until it has said `what`."""
@@ -266,26 +253,9 @@ class _Child:
         why = self.status.why if self._ended else f"it keeps silent; see {log_path(self._assignment)}"
         raise WorkloadError(f"generator {self._assignment.name} did not get {what}: {why}")
 
-    def _last_words(self) -> str:
-        code = self._process.wait()
-        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        log = log_path(self._assignment)
-        tail = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
-        why = self.status.why or (tail[0] if tail else "")
-        return f"generator {self._assignment.name} ended {how}" + (f": {why}" if why else "")
-
     def end(self, grace_s: float) -> None:
         """Close its input, wait `grace_s`, then kill; idempotent."""
-        assert self._process.stdin is not None
-        if not self._process.stdin.closed:
-            with contextlib.suppress(BrokenPipeError):  # it is dead already
-                self._process.stdin.close()
-        try:
-            self._process.wait(grace_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._reader.join(5.0)
+        self._lines.end(grace_s)
 
 
 def _dead(status: LoadStatus, why: str) -> LoadStatus:

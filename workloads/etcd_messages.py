@@ -100,9 +100,14 @@ def _compare(key: str, expect: str | None) -> bytes:
     return bytes((1 << 3, _EQUAL, 2 << 3, _VALUE)) + named + field(7, expect.encode())
 
 
-def puts_request(puts: Iterable[tuple[str, str]]) -> bytes:
-    """TxnRequest without a condition that puts every pair; etcd refuses a key named twice."""
-    return b"".join(field(2, field(2, put_request(key, value))) for key, value in puts)
+def puts_request(puts: Iterable[tuple[str, str]], *, condition: bytes = b"") -> bytes:
+    """TxnRequest that puts every pair if `condition` holds, else does nothing; etcd refuses a key named twice."""
+    return condition + b"".join(field(2, field(2, put_request(key, value))) for key, value in puts)
+
+
+def all_absent(keys: Iterable[str]) -> bytes:
+    """Return a TxnRequest's condition: none of these keys exists."""
+    return b"".join(field(1, _compare(key, None)) for key in keys)
 
 
 def ranges_request(keys: Iterable[str]) -> bytes:

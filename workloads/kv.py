@@ -66,6 +66,10 @@ class Keys:
         """Return the n-th overwritten key."""
         return f"{self.run_id}/r/{n}"
 
+    def guards(self, count: int) -> list[str]:
+        """Return the keys that are compared and that nobody ever writes."""
+        return [f"{self.run_id}/g/{n}" for n in range(count)]
+
     def fresh(self) -> str:
         """Return a key that nobody ever wrote."""
         key = f"{self.run_id}/o/{self.index + self.processes * len(self.once)}"
@@ -85,6 +89,10 @@ class Site:
     record: Callable[[Sequence[Row]], None]  # the rows of one operation
     outcome: Callable[[int, str, bool], tuple[Outcome, str]]  # the stack's table
     pause: Callable[[float], None]  # gevent.sleep in a generator
+    condition: bytes = field(init=False)  # of each put's transaction: encoded once
+
+    def __post_init__(self) -> None:
+        self.condition = etcd.all_absent(self.keys.guards(self.settings.guards))
 
 
 def client_numbers(index: int, processes: int) -> Iterator[int]:
@@ -121,13 +129,14 @@ class KvClient:
 
     def put(self, intended_ns: int | None) -> None:
         """Write unique values to one register, or to `batch` of them in one transaction."""
-        batch = self._site.settings.batch
-        puts = [(key, self._unique()) for key in self._registers(batch)]
+        settings = self._site.settings
+        puts = [(key, self._unique()) for key in self._registers(settings.batch)]
         intents = tuple(Intent("put", key, _stem(value)) for key, value in puts)
-        if batch == 1:
+        if settings.batch == 1 and not settings.guards:
             answer = self._ask(intended_ns, intents, etcd.PUT, etcd.put_request(*puts[0]), etcd.read_put)
         else:
-            answer = self._ask(intended_ns, intents, etcd.TXN, etcd.puts_request(puts), _revision_of_txn)
+            message = etcd.puts_request(puts, condition=self._site.condition)
+            answer = self._ask(intended_ns, intents, etcd.TXN, message, _revision_of_puts)
         if answer is not None:
             self._succeed(intended_ns, answer, intents, revision=answer.read)
             self._seen.update(puts)
@@ -280,8 +289,11 @@ def _readable(read: Callable[[bytes], T], reply: bytes) -> T:
         raise CallError(INTERNAL, f"the answer can't be read: {error}", sent=True) from error
 
 
-def _revision_of_txn(reply: bytes) -> int:
-    return etcd.read_txn(reply).revision
+def _revision_of_puts(reply: bytes) -> int:
+    txn = etcd.read_txn(reply)
+    if not txn.succeeded:  # what nobody writes exists: the server made it up, or mixed up its keys
+        raise etcd.MessageError("a condition that always holds did not")
+    return txn.revision
 
 
 def _is_pinned(number: int, share: float) -> bool:

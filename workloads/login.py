@@ -1,16 +1,22 @@
-"""Authentication to an etcd that asks for it: a token a process, from Authenticate, sent with every call.
+"""Authentication to an etcd that asks for it: a token a member, from Authenticate, sent with every call.
 
-LoggedIn.call ─▶ token at hand? ──no──▶ /etcdserverpb.Auth/Authenticate
-                      ╰────────────────▶ the call, with `token: …` in its header
+    LoggedIn.call ─▶ token at hand? ──no──▶ /etcdserverpb.Auth/Authenticate, one user at a time; the others wait
+                          ╰────────────────▶ the call, with `token: …` in its header
+
+A log-in is a proposal, and a hash that is slow on purpose. A member that restarts has forgotten every token, and
+refuses all its users at once: the first of them gets a new one, and the others go on with that. A token of another
+member's would do too, but not where the members can't hear each other.
 """
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from workloads import etcd_messages as etcd
 from workloads.sabotage import Transport
-from workloads.unary import UNAUTHENTICATED, CallError
+from workloads.unary import DEADLINE_EXCEEDED, UNAUTHENTICATED, CallError
 
 
 class Authorized(Transport, Protocol):
@@ -21,19 +27,29 @@ class Authorized(Transport, Protocol):
         ...
 
 
-class LoggedIn:
-    """A transport that authenticates first: etcd wants a token, which all users of a process share."""
+@dataclass(slots=True, kw_only=True)
+class Login:
+    """What all users of one member share, in a process: who they are, and the newest token."""
 
-    def __init__(self, inner: Authorized, name: str, password: str, tokens: dict[str, str]) -> None:
+    user: str
+    password: str = field(repr=False)
+    token: str = field(default="", repr=False)
+    turn: threading.Lock = field(default_factory=threading.Lock, repr=False)  # gevent's, in a generator
+
+
+class LoggedIn:
+    """A transport that authenticates first, waiting at most `timeout_s` for another user that does."""
+
+    def __init__(self, inner: Authorized, login: Login, *, timeout_s: float) -> None:
         self._inner = inner
-        self._name = name
-        self._password = password
-        self._tokens = tokens
+        self._login = login
+        self._timeout_s = timeout_s
         self._mine = ""
+        self._refused = ""
 
     def call(self, method: str, message: bytes) -> bytes:
-        """Call with the token; one that is refused is forgotten, and the call is not made again."""
-        token = self._tokens.get(self._name) or self._authenticate()
+        """Call with the token; after one that is refused the next call authenticates, and this one is not repeated."""
+        token = self._login.token if self._acceptable else self._renewed()
         if token != self._mine:
             self._inner.authorize(token)
             self._mine = token
@@ -41,18 +57,33 @@ class LoggedIn:
             return self._inner.call(method, message)
         except CallError as error:
             if error.code == UNAUTHENTICATED:
-                self._tokens.pop(self._name, None)
+                self._refused = token
             raise
+
+    @property
+    def _acceptable(self) -> bool:
+        return self._login.token not in ("", self._refused)
+
+    def _renewed(self) -> str:
+        """Return a token that was not refused here; CallError, not sent, if there is none in time."""
+        if not self._login.turn.acquire(timeout=self._timeout_s):
+            raise CallError(DEADLINE_EXCEEDED, f"authenticate: no turn within {self._timeout_s:g} s", sent=False)
+        try:
+            if not self._acceptable:  # else the one before us got it
+                self._login.token = self._authenticate()
+            return self._login.token
+        finally:
+            self._login.turn.release()
 
     def _authenticate(self) -> str:
         self._inner.authorize("")
         self._mine = ""
+        asked = etcd.authenticate_request(self._login.user, self._login.password)
         try:
-            reply = self._inner.call(etcd.AUTHENTICATE, etcd.authenticate_request(self._name, self._password))
+            return etcd.read_token(self._inner.call(etcd.AUTHENTICATE, asked))
         except CallError as error:
-            raise CallError(error.code, f"authenticate: {error.message}", sent=False) from error
-        self._tokens[self._name] = etcd.read_token(reply)
-        return self._tokens[self._name]
+            why = f"authenticate as {self._login.user!r}: {error.message}"
+            raise CallError(error.code, why, sent=False) from error
 
     def close(self) -> None:
         """Close."""

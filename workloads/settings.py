@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from chaos.errors import UsageError
 from chaos.units import Share  # noqa: TC001  (the experiment's reader evaluates the annotations)
 from workloads.sabotage import SABOTAGES
-from workloads.unary import Tls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,23 +53,23 @@ class KvSettings:
     value_bytes: int = 32  # values are padded to it; longer ones stay as they are
     consistency: str = "linearizable"  # of gets; serializable ones may be stale by design
     batch: int = 1  # puts in one transaction
+    guards: int = 0  # keys, never written, that each put's transaction compares first, as etcd's STM its read set
     arrivals: str = "even"  # even | poisson
     patience_s: float | None = None  # how long an arrival waits for a free user; None: as long as the timeout
     pause_s: float = 0.05  # of a user that could not reach its member
-    tls: Tls | None = None
-    user: str = ""
-    password_env: str = ""  # name of the environment variable that holds it: a password enters no file of ours
     sabotage: str = ""  # a test aid: see workloads/sabotage.py
 
     def __post_init__(self) -> None:
         _at_least("keys", self.keys, self.batch)
         _at_least("batch", self.batch, 1)
-        _at_least("value-bytes", self.value_bytes, 1)
+        _at_least("value", self.value_bytes, 1)
         _one_of("consistency", self.consistency, _CONSISTENCIES)
         _one_of("arrivals", self.arrivals, _ARRIVALS)
         _one_of("sabotage", self.sabotage, ("", *SABOTAGES))
-        if self.batch > _OPS_OF_A_TXN:
-            raise ValueError(f"batch: etcd takes {_OPS_OF_A_TXN} operations in a transaction; write at most that")
+        _at_least("guards", self.guards, 0)
+        for key, count in (("batch", self.batch), ("guards", self.guards)):
+            if count > _OPS_OF_A_TXN:
+                raise ValueError(f"{key}: etcd takes {_OPS_OF_A_TXN} operations in a transaction; write at most that")
         if not 0 <= self.pinned_share <= 1:
             raise ValueError(f"pinned: {self.pinned_share:.0%} is no share of the users; write 0% to 100%")
 
@@ -86,9 +85,8 @@ class KvSettings:
                 )
         values = dict(settings)
         try:
-            for name, kind in (("mix", Mix), ("tls", Tls)):
-                if isinstance(values.get(name), dict):
-                    values[name] = kind(**values[name])
+            if isinstance(values.get("mix"), dict):
+                values["mix"] = Mix(**values["mix"])
             return cls(**values)
         except (TypeError, ValueError) as error:
             raise UsageError(f"load.kv: {error}") from error

@@ -8,7 +8,6 @@ Imported after gevent has patched the interpreter (workloads/child.py does it), 
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,7 +21,7 @@ from locust.exception import RescheduleTaskImmediately, StopUser
 from chaos.clock import NS, ns
 from chaos.stacks.etcd.errors import outcome
 from workloads.kv import Keys, KvClient, Site, client_numbers, short
-from workloads.login import LoggedIn
+from workloads.login import LoggedIn, Login
 from workloads.readback import READERS, ReadBack
 from workloads.sabotage import Transport, offered_share, sabotaged
 from workloads.samples import Row, SampleWriter
@@ -66,7 +65,8 @@ class Traffic:
         self.writer = SampleWriter(assignment.samples, assignment.name)
         self.tally = Tally(began_ns=time.monotonic_ns())
         self.trouble = ""
-        self._tokens: dict[str, str] = {}
+        access = assignment.access
+        self._logins = {m: Login(user=access.user, password=access.password) for m in assignment.endpoints}
         self._clients = client_numbers(assignment.index, load.processes)
         self._numbers = iter(range(assignment.index, load.users, load.processes))
         self._rng = random.Random(f"{assignment.seed}/{assignment.index}")
@@ -105,11 +105,10 @@ class Traffic:
         )
 
     def _dial(self, member: str) -> Transport:
-        address, settings = self.assignment.endpoints[member], self.settings
-        unary = Unary(address, timeout_s=self.assignment.load.timeout_s, tls=settings.tls)
-        if not settings.user:
-            return unary
-        return LoggedIn(unary, settings.user, os.environ.get(settings.password_env, ""), self._tokens)
+        address, timeout_s = self.assignment.endpoints[member], self.assignment.load.timeout_s
+        access = self.assignment.access
+        unary = Unary(address, timeout_s=timeout_s, tls=access.tls)
+        return LoggedIn(unary, self._logins[member], timeout_s=timeout_s) if access.user else unary
 
     def _record(self, rows: Sequence[Row]) -> None:
         for row in rows:

@@ -27,6 +27,8 @@ from workloads import http2
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from chaos.stacks.etcd.access import Tls
+
 # gRPC status codes, https://grpc.github.io/grpc/core/md_doc_statuscodes.html
 OK = 0
 UNKNOWN = 2
@@ -54,24 +56,6 @@ class CallError(Exception):
         self.message = message
         self.sent = sent
         super().__init__(f"{message} (code {code}, {'sent' if sent else 'not sent'})")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
-    """Files, in PEM, of a cluster that speaks TLS; `cert` and `key` where it asks clients for one."""
-
-    ca: str
-    cert: str = ""
-    key: str = ""
-    server_name: str = ""
-
-    def context(self) -> ssl.SSLContext:
-        """Return a context that offers HTTP/2; OSError for a missing file, ssl.SSLError for a broken one."""
-        context = ssl.create_default_context(cafile=self.ca)
-        context.set_alpn_protocols(["h2"])
-        if self.cert:
-            context.load_cert_chain(self.cert, self.key or None)
-        return context
 
 
 @dataclass(slots=True)
@@ -164,7 +148,9 @@ class Unary:
             return plain
         try:
             plain.settimeout(_left(deadline))
-            return self._tls.context().wrap_socket(plain, server_hostname=self._tls.server_name or host.strip("[]"))
+            return self._tls.context(["h2"]).wrap_socket(
+                plain, server_hostname=self._tls.server_name or host.strip("[]")
+            )
         except BaseException:  # whatever ends the handshake, the descriptor goes
             plain.close()
             raise

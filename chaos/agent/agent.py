@@ -103,9 +103,9 @@ class Agent:
         return {**kind.observe(self.ground, request["undo"]), "in_force": in_force, "at_ns": time.monotonic_ns()}
 
     def measure(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Send {flows} (flow.Asked), wait {tail_s}, write {pcap}; return the meter's answer."""
+        """Send {flows} (flow.Asked), wait {tail_s}, write the packets to {capture}; return the meter's answer."""
         seconds = max((flow["packets"] / flow["per_s"] for flow in request["flows"]), default=0.0)
-        body = {key: request[key] for key in ("flows", "tail_s", "pcap") if key in request}
+        body = {key: request[key] for key in ("flows", "tail_s", "capture") if key in request}
         return self.meter.ask(body, seconds + float(request.get("tail_s", 0.0)))
 
     def ports(self, request: Mapping[str, Any]) -> dict[str, Any]:

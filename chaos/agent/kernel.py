@@ -1,7 +1,8 @@
 """What of the kernel's network state a fault could have changed, in a form that can be compared: before == after.
 
 Links (name, flags, master, mtu), qdiscs and nft rules of a namespace. Left out: counters, which change by
-themselves, rules that do nothing, and the shaper's own devices, which stand by between faults.
+themselves, rules that do nothing, and the shaper's own devices, which stand by between faults. A kind whose program
+is not installed is None, not empty: nothing was looked at.
 """
 
 from __future__ import annotations
@@ -22,21 +23,25 @@ DEVICES = "chaosgate"  # how the names of the shaper's own devices begin
 
 
 def state(ground: Ground, nodes: list[str]) -> dict[str, Any]:
-    """Return {namespace: {"links", "qdiscs", "rules"}} of the hub ("") and the nodes."""
+    """Return {namespace: {"links", "qdiscs", "rules"}} of the hub ("") and the nodes; OSError if one can't be read."""
     found = {"": _of(ground.hub_netns)}
     return found | {node: _of(ground.place(node).netns) for node in nodes}
 
 
 def _of(netns: int) -> dict[str, Any]:
     with inside(netns):
-        links = _json(["ip", "-j", "link"])
-        qdiscs = _json(["tc", "-j", "qdisc"])
-        rules = json.loads(_output(["nft", "-j", "list", "ruleset"]) or '{"nftables": []}')["nftables"]
+        links = _said(["ip", "-j", "link"])
+        qdiscs = _said(["tc", "-j", "qdisc"])
+        rules = _said(["nft", "-j", "list", "ruleset"])
     return {
-        "links": sorted((pick(link, LINK_KEYS) for link in links if not _ours(link, "ifname")), key=str),
-        "qdiscs": sorted((pick(qdisc, QDISC_KEYS) for qdisc in qdiscs if not _ours(qdisc, "dev")), key=str),
-        "rules": in_effect(rules),
+        "links": None if links is None else _picked(links, "ifname", LINK_KEYS),
+        "qdiscs": None if qdiscs is None else _picked(qdiscs, "dev", QDISC_KEYS),
+        "rules": None if rules is None else in_effect(rules["nftables"] if rules else []),
     }
+
+
+def _picked(devices: list[dict[str, Any]], named: str, keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    return sorted((pick(one, keys) for one in devices if not _ours(one, named)), key=str)
 
 
 def in_effect(ruleset: list[dict[str, Any]]) -> list[str]:
@@ -86,13 +91,15 @@ def _ours(data: dict[str, Any], key: str) -> bool:
     return str(data.get(key, "")).startswith(DEVICES)
 
 
-def _json(argv: list[str]) -> list[dict[str, Any]]:
-    return list(json.loads(_output(argv) or "[]"))
+def _said(argv: list[str]) -> Any:
+    """Return what a program says, as JSON (nothing: an empty list), or None where it is not installed.
 
-
-def _output(argv: list[str]) -> str:
+    OSError if it fails.
+    """
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except FileNotFoundError:
-        return ""
-    return done.stdout
+        return None
+    if done.returncode:
+        raise OSError(f"{' '.join(argv)} ended with {done.returncode}: {done.stderr.strip()}")
+    return json.loads(done.stdout or "[]")

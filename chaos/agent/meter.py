@@ -7,8 +7,9 @@ One process at both ends means one CLOCK_MONOTONIC, so one-way delays need no sy
 in user space: kernel receive stamps come before PREROUTING and would not see an NFQUEUE's delay. SCHED_FIFO and a
 timer slack of 1 ns (prctl(2)) keep the meter's own noise near 30 µs where the kernel grants them.
 
-`python -m chaos.agent.meter` speaks JSON lines: {"nodes": {name: [netns fd, address]}} first, then requests
-{"id", "flows": [flow.Asked…], "tail_s", "pcap"}; answers {"id", "flows": [results]} or {"id", "error"}.
+`python -m chaos.agent.meter` speaks JSON lines: {"id", "nodes": {name: [netns fd, address]}} first, then requests
+{"id", "flows": [flow.Asked…], "tail_s", "capture"}; it answers {"id", "realtime"}, then {"id", "flows": [results]} or
+{"id", "error"}.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chaos.agent.flow import MAGIC, NS, STAMP, Asked, Flow
-from chaos.agent.pcap import Captured, render
+from chaos.agent.pcapng import ARRIVED, SENT, Captured, render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +37,7 @@ PR_SET_TIMERSLACK = 29
 PRIORITY = 8  # below the shaper: measuring must not delay what it measures
 SO_NO_CHECK = 11  # socket(7): no UDP checksum
 BURST = 64
-PCAP_MAX = 2000
+CAPTURED_MAX = 4000
 BUFFER = 4 << 20
 COPIES_NS = 20_000_000  # when everything has arrived, wait this long for duplicates
 
@@ -48,7 +49,7 @@ class Task:
     id: Any
     flows: list[Flow]
     tail_ns: int
-    pcap: str
+    capture: str
     captured: list[Captured] = field(default_factory=list)
     done_ns: int | None = None
 
@@ -87,7 +88,7 @@ class Meter:
         start_ns = time.monotonic_ns() + 1_000_000
         flows = [Flow(self._count + i, one, start_ns + i * 100_000) for i, one in enumerate(asked)]
         self._count += len(flows)
-        task = Task(request["id"], flows, round(request.get("tail_s", 0.3) * NS), request.get("pcap") or "")
+        task = Task(request["id"], flows, round(request.get("tail_s", 0.3) * NS), request.get("capture") or "")
         self._tasks.append(task)
         self._flows.update({flow.number: (flow, task) for flow in flows})
 
@@ -109,19 +110,29 @@ class Meter:
         return max(0.0, (min(times) - now_ns) / NS) if times else None
 
     def _send(self, now_ns: int) -> None:
-        for flow, _ in self._flows.values():
+        for flow, task in self._flows.values():
             for _ in range(BURST):
                 if flow.done or flow.due_ns() > now_ns:
                     break
-                self._send_one(flow)
+                self._send_one(flow, task)
 
-    def _send_one(self, flow: Flow) -> None:
+    def _send_one(self, flow: Flow, task: Task) -> None:
         sockets = self._unchecked if flow.asked.unchecked else self._plain
-        sink = sockets[flow.asked.sink].getsockname()
+        source, sink = sockets[flow.asked.source], sockets[flow.asked.sink].getsockname()
+        at_ns = time.monotonic_ns()
+        payload = flow.packet(at_ns)
         try:
-            sockets[flow.asked.source].sendto(flow.packet(time.monotonic_ns()), sink)
+            source.sendto(payload, sink)
         except OSError:
             flow.refused += 1
+        else:
+            self._keep(task, SENT, at_ns, (source.getsockname(), sink), payload)
+
+    def _keep(self, task: Task, where: int, at_ns: int, ends: tuple[Any, Any], payload: bytes) -> None:
+        """Note a packet for the capture; a packet that a fault swallows is there once, sent and never arrived."""
+        if task.capture and len(task.captured) < CAPTURED_MAX:
+            head = payload[: STAMP.size]
+            task.captured.append(Captured(where, at_ns + self._wall_ns, *ends, head, len(payload)))
 
     def _receive(self, sink: socket.socket) -> None:
         for _ in range(BURST):
@@ -137,10 +148,7 @@ class Meter:
                 continue
             flow, task = self._flows[number]
             flow.arrived(sequence, stamp_ns, now_ns, payload)
-            if task.pcap and len(task.captured) < PCAP_MAX:
-                head = payload[: STAMP.size]
-                at_ns = now_ns + self._wall_ns
-                task.captured.append(Captured(at_ns, source, sink.getsockname(), head, len(payload)))
+            self._keep(task, ARRIVED, now_ns, (source, sink.getsockname()), payload)
 
     def _finished(self, now_ns: int) -> list[dict[str, Any]]:
         over = [t for t in self._tasks if (end := t.finish_ns(now_ns)) is not None and end <= now_ns]
@@ -151,12 +159,9 @@ class Meter:
         for flow in task.flows:
             del self._flows[flow.number]
         answer = {"id": task.id, "flows": [flow.result() for flow in task.flows]}
-        if task.pcap:
-            try:
-                Path(task.pcap).write_bytes(render(task.captured))
-                answer["pcap"] = task.pcap
-            except OSError as error:
-                answer["pcap_error"] = str(error)
+        if task.capture:
+            with contextlib.suppress(OSError):  # the file is then not there, and no evidence names it
+                Path(task.capture).write_bytes(render(task.captured))
         return answer
 
 
@@ -206,7 +211,7 @@ def main() -> None:
 def _take(meter: Meter | None, request: dict[str, Any], *, realtime: bool) -> Meter:
     if meter is None:
         meter = Meter({name: (fd, address) for name, (fd, address) in request["nodes"].items()})
-        _say({"ready": True, "realtime": realtime})
+        _say({"id": request["id"], "realtime": realtime})
         return meter
     try:
         meter.add(request)

@@ -3,7 +3,7 @@
 hello    nodes [{name, address, socket, netns, port, freezer}], lab_socket, hub_netns, journal, lease_s, shaper
          (netns and hub_netns: path of a namespace, or the number of an inherited descriptor)
 inject   name, subject, action, deadline_s         heal     name
-observe  kind, undo                                measure  flows, tail_s, pcap
+observe  kind, undo                                measure  flows, tail_s, capture
 ports    source, sink, ports                       kernel   nodes
 beat     renews the lease                          state    what is in force
 bye      heal everything and end                   events   undone, undo failed, stop-at

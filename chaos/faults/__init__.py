@@ -10,11 +10,8 @@ entry point group `chaosgate.faults`.
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from chaos.errors import UsageError
 from chaos.faults.freeze import FrozenNode
 from chaos.faults.kill import Kill
 from chaos.faults.latency import Latency
@@ -25,10 +22,10 @@ from chaos.faults.power import PowerLoss
 from chaos.faults.replace import Replace
 from chaos.faults.restart import Restart
 from chaos.faults.shape import Shaped
+from chaos.registry import joined
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from importlib.metadata import EntryPoint
+    from collections.abc import Mapping
 
 _OWN: Mapping[str, type[Any]] = {
     "freeze": FrozenNode,
@@ -43,15 +40,4 @@ _OWN: Mapping[str, type[Any]] = {
     "shape": Shaped,
 }
 
-
-def _merged(own: Mapping[str, type[Any]], strangers: Iterable[EntryPoint]) -> Mapping[str, type[Any]]:
-    """Return one table; UsageError if a stranger's fault has a name that is taken."""
-    table = dict(own)
-    for entry in strangers:
-        if entry.name in table:
-            raise UsageError(f"entry point chaosgate.faults: '{entry.name}' ({entry.value}) is taken; rename it")
-        table[entry.name] = entry.load()
-    return MappingProxyType(table)
-
-
-FAULTS: Mapping[str, type[Any]] = _merged(_OWN, entry_points(group="chaosgate.faults"))
+FAULTS: Mapping[str, type[Any]] = joined(_OWN, "chaosgate.faults")

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from chaos.stacks.etcd.stack import EtcdStack, Lab
 
 _QUIET_POLL_S = 0.05
+_PATIENCE_S = 5.0  # how long a member that is down or behind is asked again, while traffic goes on
+_RETRY_S = 0.1
 _HASH_S = 30.0  # a million keys take about a second; nobody waits for it but us
 
 
@@ -129,13 +131,15 @@ class Round:
 class ReplicaProbe:
     """Compares the members' histories; "replica" readings, numbered by round.
 
-    `read` compares at the least current revision, which every member has, so traffic may go on. The value is the
-    hash, the text is JSON: round, at_revision, revision, applied_index, compact_revision, quiet.
+    `read` compares at the least current revision, so traffic may go on: what a history was at a revision does not
+    change, and a member that is just being restarted may answer later. The value is the hash, the text is JSON:
+    round, at_revision, revision, applied_index, compact_revision, quiet.
     """
 
     members: Members
     clock: Clock = field(default_factory=MonotonicClock)
     rounds: Iterator[int] = field(default_factory=partial(itertools.count, 1))
+    patience_s: float = _PATIENCE_S
 
     @classmethod
     def of(cls, stack: EtcdStack, target: Lab) -> ReplicaProbe:
@@ -143,8 +147,15 @@ class ReplicaProbe:
         return cls(members=stack.members_on(target), clock=stack.clock, rounds=stack.rounds)
 
     def read(self, timeout_s: float) -> Sequence[Reading]:
-        """Compare once, while traffic goes on; each of the two questions may take `timeout_s`."""
-        return self._readings(self._compare(timeout_s), quiet=False)
+        """Compare while traffic goes on; members that differ are compared again at once, to see whether it lasts.
+
+        Statuses may take `timeout_s`, the hashes `patience_s`.
+        """
+        found = self._compare(timeout_s, self.patience_s)
+        readings = self._readings(found, quiet=False)
+        if len(found.groups) > 1:
+            readings += self._readings(self._compare(timeout_s, self.patience_s), quiet=False)
+        return readings
 
     def compare_quiet(self, deadline_s: float) -> Sequence[Reading]:
         """Compare after traffic has ended: when applied indexes are equal, or at the deadline as things then stand.
@@ -176,17 +187,32 @@ class ReplicaProbe:
         at_ns = self.clock.now_ns()
         return Round(at_ns=at_ns, statuses=self.members.ask(EtcdClient.status, timeout_s))
 
-    def _compare(self, timeout_s: float) -> Round:
-        """Ask for statuses, then for every answering member's hash at the least revision among them."""
+    def _compare(self, timeout_s: float, patience_s: float = 0.0) -> Round:
+        """Ask for statuses, then for every member's hash at the least revision among those that answered."""
         look = self._look(min(timeout_s, 2.0))
         found = answered(look.statuses)
         if not found:
             return look
         revision = min(s.revision for s in found.values())
-        return replace(look, at_revision=revision, hashes=self._hashes(revision, timeout_s, tuple(found)))
+        nodes = tuple(look.statuses if patience_s else found)
+        return replace(look, at_revision=revision, hashes=self._hashes(revision, timeout_s, nodes, patience_s))
 
-    def _hashes(self, revision: int, timeout_s: float, nodes: Sequence[str]) -> Mapping[str, KvHash | EtcdError]:
-        return self.members.ask(lambda client: client.hash_kv(revision), timeout_s, nodes)
+    def _hashes(
+        self, revision: int, timeout_s: float, nodes: Sequence[str], patience_s: float = 0.0
+    ) -> Mapping[str, KvHash | EtcdError]:
+        until_ns = self.clock.now_ns() + ns(patience_s)
+        question = partial(self._hash, revision=revision, until_ns=until_ns)
+        return self.members.ask(question, max(timeout_s, patience_s), nodes)
+
+    def _hash(self, client: EtcdClient, *, revision: int, until_ns: int) -> KvHash:
+        """Ask a member again and again until `until_ns`: it may be on its way back, or catching up."""
+        while True:
+            try:
+                return client.hash_kv(revision)
+            except EtcdError:
+                again_ns = self.clock.now_ns() + ns(_RETRY_S)
+                if again_ns > until_ns or not self.clock.sleep_until(again_ns):
+                    raise
 
     def _readings(self, found: Round, *, quiet: bool) -> list[Reading]:
         number = next(self.rounds)
@@ -244,11 +270,11 @@ class ReplicaProbe:
 
 def _replica(node: str, found: Round, numbered: Mapping[str, object]) -> Reading:
     status = found.statuses[node]
-    made = status if isinstance(status, EtcdError) else found.hashes[node]
+    made = found.hashes.get(node, status)
     facts = {**numbered, "at_revision": found.at_revision}
     if isinstance(status, MemberStatus):
         facts |= {"revision": status.revision, "applied_index": status.applied_index}
-    if isinstance(made, EtcdError):
+    if not isinstance(made, KvHash):
         return Reading(name="replica", node=node, at_ns=found.at_ns, value=None, why=str(made), text=json.dumps(facts))
     facts["compact_revision"] = made.compact_revision
     return Reading(name="replica", node=node, at_ns=found.at_ns, value=float(made.hash), text=json.dumps(facts))

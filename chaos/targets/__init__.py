@@ -2,12 +2,16 @@
 
 `open` is a context manager: everything is gone when it ends, whatever happened inside. `backend` says without
 touching anything which mechanism would carry out an action, or raises CapabilityError.
+
+A stranger's package adds a target by the entry point group `chaosgate.targets`; a name that is taken is an error.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from chaos.registry import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,6 +64,7 @@ def _netns_no_cpu_limit() -> str:
     return no_cpu_limit()
 
 
-TARGETS: Mapping[str, TargetKind] = {
-    "netns": TargetKind(open=_open_netns, backend=_netns_backend, no_cpu_limit=_netns_no_cpu_limit)
-}
+TARGETS: Mapping[str, TargetKind] = joined(
+    {"netns": TargetKind(open=_open_netns, backend=_netns_backend, no_cpu_limit=_netns_no_cpu_limit)},
+    "chaosgate.targets",
+)

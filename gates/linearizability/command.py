@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gates.linearizability.checker import check
+from gates.linearizability.checker import BUDGET_BYTES, check
 from gates.linearizability.history import UNRECORDED, History, Operation
 from gates.linearizability.result import Answer, Result
 
@@ -26,9 +26,9 @@ DRAWN_MAX = 40  # operations of a witness
 AXIS_MAX = 60  # characters of the time axis
 
 
-def main_check(path: Path, budget_s: float, out: TextIO) -> int:
+def main_check(path: Path, budget_s: float, out: TextIO, *, budget_bytes: int = BUDGET_BYTES) -> int:
     """Check a file, print the answer to `out`, and return the exit code; UsageError if the file is wrong."""
-    result = check(History.read(path), budget_s=budget_s)
+    result = check(History.read(path), budget_s=budget_s, budget_bytes=budget_bytes)
     out.writelines(line + "\n" for line in lines(result))
     return EXIT[result.answer]
 

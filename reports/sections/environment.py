@@ -52,9 +52,10 @@ def commands(recording: Recording) -> list[tuple[str, str]]:
     return [("run it again", shlex.join(words)), ("judge this recording again", f"chaosgate judge {place}")]
 
 
-def facts(recording: Recording) -> list[tuple[str, str]]:
-    """Return name and text of what run.json tells of the machine and the target."""
-    return [(name, str(value)) for name, value in _facts(recording.run) if value not in {None, ""}]
+def facts(recording: Recording, judged_by: str = "") -> list[tuple[str, str]]:
+    """Return name and text of what run.json tells of the machine and the target; `judged_by` is a version of ours."""
+    told = [("judged by", f"chaosgate {judged_by}" if judged_by else ""), *_facts(recording.run)]
+    return [(name, str(value)) for name, value in told if value not in {None, ""}]
 
 
 def _facts(run: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gates.judge import Judgement
 
 NONE = "–"
-ALONE = "alone this gate said: "  # the mark of gates/judge.py in the summary of a run that does not count
+ALONE = "; alone: "  # the mark of gates/judge.py in the summary of a run that does not count
 
 
 UNITS: Mapping[str, Callable[[float], str]] = {

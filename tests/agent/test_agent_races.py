@@ -222,7 +222,7 @@ def test_a_meter_that_died_is_replaced_at_the_next_question():
     try:
         with pytest.raises(AgentError, match="no node"):
             metering.ask(request, 1.0)
-        os.kill(metering._meter._process.pid, signal.SIGKILL)
+        os.kill(metering._process.pid, signal.SIGKILL)
         until = time.monotonic() + PATIENCE_S
         while metering.alive:
             assert time.monotonic() < until

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaos.agent import journal, kernel, pcap, points, processes, replay, rules
+from chaos.agent import journal, kernel, pcapng, points, processes, replay, rules
+from chaos.agent.__main__ import main as agent_main
 from chaos.agent.actions import ACTIONS
 from chaos.agent.flow import FILL, STAMP, Asked, Flow, thin
 from chaos.agent.journal import Journal, Record
@@ -112,6 +113,69 @@ def test_the_heal_command_refuses_what_a_living_run_owns(tmp_path):
     held.close()
     assert done.returncode == AgentError.exit_code
     assert "living run" in done.stderr
+
+
+@pytest.fixture
+def found(tmp_path):
+    """The journal of a dead agent, in a folder that is open to nobody else."""
+    folder = tmp_path / "journal"
+    held = Journal(folder)
+    replay.note_ground(folder, {"lab_socket": str(tmp_path / "lab.sock"), "nodes": []})
+    held.write(Record(name="i1.0", kind="power", undo={"subject": "n1", "port": "p"}))
+    held.close()
+    folder.chmod(0o755)
+    return folder
+
+
+def refused(folder, capsys):
+    """Return why the command would not heal; nothing was healed."""
+    assert agent_main(["heal", str(folder)]) == 2
+    assert (folder / "i1.0.json").exists()
+    return capsys.readouterr().err
+
+
+def test_the_heal_command_heals_a_journal_that_only_we_can_have_written(found, capsys):
+    assert agent_main(["heal", str(found)]) == 0
+    assert capsys.readouterr().out == f"{found}: i1.0 undone\n"
+    assert journal.read(found) == []
+
+
+def test_the_heal_command_refuses_a_journal_that_others_can_write(found, capsys):
+    found.chmod(0o777)
+    assert "everybody may write it (mode 777); what it says would be done with the powers of" in refused(found, capsys)
+    found.chmod(0o1777)  # sticky: they can't remove ours, and can add their own
+    assert "everybody may write it (mode 1777)" in refused(found, capsys)
+    found.chmod(0o755)
+    (found / "i1.0.json").chmod(0o666)
+    assert "i1.0.json: everybody may write it" in refused(found, capsys)
+    (found / "i1.0.json").chmod(0o644)
+    found.parent.chmod(0o777)
+    assert "another folder in its place" in refused(found, capsys)
+    found.parent.chmod(0o1777)
+    assert agent_main(["heal", str(found)]) == 0
+
+
+def test_the_heal_command_follows_no_link(found, tmp_path, capsys):
+    (tmp_path / "link").symlink_to(found)
+    assert "it is a link, or no folder" in refused(tmp_path / "link", capsys)
+    (tmp_path / "elsewhere.json").write_text("{}")
+    (found / "i2.0.json").symlink_to(tmp_path / "elsewhere.json")
+    assert "i2.0.json: it is no regular file" in refused(found, capsys)
+
+
+def test_one_folder_that_is_not_trusted_stops_the_heal_command_before_it_heals_any(found, tmp_path, capsys):
+    assert agent_main(["heal", str(found), str(tmp_path / "none")]) == 2
+    assert "none: it can't be read (No such file or directory)" in capsys.readouterr().err
+    assert (found / "i1.0.json").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_the_heal_command_refuses_what_another_user_wrote(found, capsys):
+    os.chown(found / "i1.0.json", 65534, -1)
+    assert "i1.0.json: it belongs to uid 65534" in refused(found, capsys)
+    os.chown(found / "i1.0.json", 0, -1)
+    os.chown(found, 65534, -1)
+    assert "journal: it belongs to uid 65534" in refused(found, capsys)
 
 
 # ---------------------------------------------------------------- dead-men
@@ -257,28 +321,31 @@ def test_the_filling_never_looks_empty():
     assert len(set(FILL[:256])) == 256
 
 
-# ---------------------------------------------------------------- pcap, /proc
+# ---------------------------------------------------------------- pcapng, /proc
 
 
 def test_a_capture_is_read_by_somebody_elses_parser(tmp_path):
     from scapy import utils as scapy
     from scapy.layers.inet import IP, UDP
 
-    path = tmp_path / "x.pcap"
-    one = pcap.Captured(1_500_000_000, ("10.0.0.1", 4000), ("10.0.0.2", 5000), b"x" * 20, 100)
-    path.write_bytes(pcap.render([one, one]))
+    path = tmp_path / "x.pcapng"
+    ends = (("10.0.0.1", 4000), ("10.0.0.2", 5000))
+    sent = pcapng.Captured(pcapng.SENT, 1_500_000_000, *ends, b"x" * 20, 100)
+    arrived = pcapng.Captured(pcapng.ARRIVED, 1_700_000_007, *ends, b"x" * 20, 100)
+    path.write_bytes(pcapng.render([arrived, sent]))
     packets = scapy.rdpcap(str(path))
-    assert len(packets) == 2
+    assert [packet.sniffed_on for packet in packets] == ["sent", "arrived"]
+    assert [float(packet.time) for packet in packets] == pytest.approx([1.5, 1.700000007])
     assert (packets[0][IP].src, packets[0][IP].dst, packets[0][UDP].dport) == ("10.0.0.1", "10.0.0.2", 5000)
     assert packets[0].wirelen == 128
-    assert pcap.checksum(bytes(packets[0])[:20]) == 0
+    assert pcapng.checksum(bytes(packets[0])[:20]) == 0
 
 
 @given(st.binary(min_size=20, max_size=20))
 def test_a_header_with_its_checksum_sums_to_nothing(header):
     clean = header[:10] + b"\0\0" + header[12:]
-    full = clean[:10] + struct.pack("!H", pcap.checksum(clean)) + clean[12:]
-    assert pcap.checksum(full) == 0
+    full = clean[:10] + struct.pack("!H", pcapng.checksum(clean)) + clean[12:]
+    assert pcapng.checksum(full) == 0
 
 
 def test_listeners_on_loopback_are_not_ports_of_the_node():
@@ -315,6 +382,18 @@ def test_rules_that_do_nothing_are_no_difference():
         rule("PREROUTING", {"jump": {"target": "OURS"}}),
     ]
     assert kernel.in_effect([{"metainfo": {}}, *standing_by]) == []
+
+
+def test_what_no_program_can_tell_of_is_not_looked_at_and_a_program_that_fails_is_an_error(tmp_path, monkeypatch):
+    here = os.open("/proc/self/ns/net", os.O_RDONLY)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert kernel._of(here) == {"links": None, "qdiscs": None, "rules": None}
+    tool = tmp_path / "ip"
+    tool.write_text("#!/bin/sh\necho no >&2; exit 3\n")
+    tool.chmod(0o755)
+    with pytest.raises(OSError, match="ip -j link ended with 3: no"):
+        kernel._of(here)
+    os.close(here)
 
 
 def test_rules_that_do_something_are_a_difference_whatever_they_counted():

@@ -19,11 +19,11 @@ from chaos.model import EventKind, Proof
 from chaos.recording import Recording
 from chaos.streams import read_events
 from gates.judge import read_verdict
-from tests.e2e import short
-from tests.leftovers import assert_nothing_left, await_true, snapshot
+from tests.e2e import forked
+from tests.leftovers import assert_nothing_left, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from chaos.model import Event
     from gates.judge import Judgement
@@ -36,9 +36,12 @@ NO_YES = (11, 12)
 
 
 class Ending:
-    """`chaosgate run` of one experiment; everything that it makes on disk is below `folder`."""
+    """`chaosgate run` of one experiment; everything that it makes on disk is below `folder`.
 
-    def __init__(self, folder: Path, yaml: str, **points: str) -> None:
+    `options` are the command's; `points` are variables of its environment, all of CHAOSGATE_….
+    """
+
+    def __init__(self, folder: Path, yaml: str, *options: str, **points: str) -> None:
         self.labs, self.temporary, self.runs = (folder / name for name in ("labs", "tmp", "runs"))
         for path in (self.labs, self.temporary, self.runs):
             path.mkdir(parents=True)
@@ -46,8 +49,11 @@ class Ending:
         file.write_text(yaml, encoding="utf-8")
         self._own = {"CHAOSGATE_LABS": str(self.labs), "TMPDIR": str(self.temporary)}
         chosen = {f"CHAOSGATE_{name}": value for name, value in points.items()}
+        forked.serve()
         self.before = snapshot(self._folders)
-        self.process = short.command("run", file, "--runs", self.runs, env={**os.environ, **self._own, **chosen})
+        self._clean = False
+        environment = {**os.environ, **self._own, **chosen}
+        self.process = forked.Forked("run", file, "--runs", self.runs, *options, env=environment)
 
     def __enter__(self) -> Self:
         return self
@@ -56,10 +62,10 @@ class Ending:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        assert self.process.stdout is not None
         self.process.stdout.close()
-        self.assert_only_folders_left()
-        self.heal()  # a test may have failed before it did: pytest removes the folder that names the cgroups
+        if not self._clean:  # a test has failed before it was: pytest removes the folder that names the cgroups
+            self.assert_only_folders_left()
+            self.heal()
 
     @property
     def _folders(self) -> tuple[Path, ...]:
@@ -114,7 +120,6 @@ class Ending:
 
     def said(self) -> str:
         """Return all that it printed; only once it has ended."""
-        assert self.process.stdout is not None
         return "" if self.process.stdout.closed else self.process.stdout.read()
 
     def heal(self) -> tuple[int, str]:
@@ -130,26 +135,37 @@ class Ending:
     def assert_nothing_left(self, within_s: float = 3.0) -> None:
         """Compare the machine and this run's folders with what was there before."""
         assert_nothing_left(self.before, self._folders, within_s=within_s)
+        self._clean = True
 
     def assert_only_folders_left(self) -> None:
         """Wait until the kernel has taken everything that lives: what is left are folders and cgroups, for `heal`."""
         inert = {"folders", "cgroups"}
-        await_true(
-            f"only {inert} left: {snapshot(self._folders).since(self.before)}",
-            lambda: snapshot(self._folders).since(self.before).keys() <= inert,
-            within_s=KERNEL_S,
-        )
+        deadline = time.monotonic() + KERNEL_S
+        while not (left := snapshot(self._folders).since(self.before)).keys() <= inert:
+            assert time.monotonic() < deadline, f"left after {KERNEL_S} s, and not only {inert}: {left}"
+            time.sleep(0.05)
 
-    def assert_ended_in_order(self, code: int, *words: str) -> None:
-        """It ended by itself: nothing is left without `heal`, and its own verdict says that it can't tell."""
+    def assert_ended_in_order(self, code: int, *steps: str, word: str = "") -> None:
+        """It ended by itself: nothing is left without `heal`, and its own verdict says that it can't tell.
+
+        Of each of the `steps` there is a problem, and `word` is among them.
+        """
         self.assert_nothing_left()
         assert code in NO_YES, self.said()
         assert self.recording is not None
         judgement = read_verdict(self.recording)
         assert judgement.exit_code in NO_YES, judgement.sentence
         problems = " | ".join(judgement.verdicts[0].numbers["problems"])
-        for word in words:
-            assert word in problems, problems
+        assert word in problems, problems
+        for step in steps:
+            assert re.search(rf"\b{step}(#\d+)? (on|was|is)\b", problems), f"{step}: {problems}"
+
+    def assert_healed(self, steps: Iterable[str]) -> None:
+        """Of each step there is the proof that its last effect is gone."""
+        for step in steps:
+            heals = [e.data for e in self.events if e.kind is EventKind.HEAL and e.step == step and e.data]
+            assert heals, f"nothing says that {step} was healed"
+            assert heals[-1]["proof"] == Proof.CONFIRMED, f"{step}: {heals[-1]}"
 
     def assert_judged_as_cut_short(self) -> None:
         """What is recorded can be judged: it was cut short, so it can't tell."""

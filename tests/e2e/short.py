@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from chaos.options import Options
 from chaos.preflight import refuse_what_cannot_run
-from chaos.session import Options, RunResult, listening, run_set
+from chaos.session import RunResult, listening, run_set
 from chaos.spec import load_text
 from chaos.stage import Flags
 

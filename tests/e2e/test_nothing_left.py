@@ -16,11 +16,11 @@ from chaos.model import Aimed, EventKind, Impairment, Proof, Shape
 from chaos.targets.netns.lab import NodeSpec
 from chaos.targets.netns.target import open_netns
 from tests.e2e import short
-from tests.e2e.ending import Ending, pid_of
+from tests.e2e.ending import NO_YES, Ending, pid_of
 from tests.leftovers import assert_nothing_left, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 pytestmark = [
     pytest.mark.real,
@@ -32,13 +32,24 @@ pytestmark = [
 STEPS = {
     "kill": "for: 800ms, fault: kill",
     "freeze": "for: 1s, fault: freeze",
-    "slow": "for: 2s, fault: {latency: {delay: 50ms, peers: client}}",
-    "cut": "for: 2s, fault: {partition: {from: client}}",
+    "slow": "for: 1s, fault: {latency: {delay: 50ms, peers: client}}",
+    "cut": "for: 1s, fault: {partition: {from: client}}",
     "power": "for: 1s, fault: power",
+    "restart": "fault: {restart: {timeout: 20s}}",
+    "replace": "fault: {replace: {version: 3.5.35, timeout: 20s}}",
 }
-BEGINS = {"kill": "100ms", "freeze": "1200ms", "slow": "2500ms", "cut": "2500ms", "power": "5s"}
+BEGINS = {
+    "kill": "100ms",
+    "freeze": "1200ms",
+    "slow": "2500ms",
+    "cut": "2500ms",
+    "power": "4s",
+    "restart": "5500ms",
+    "replace": "6s",
+}
+CALIBRATED = "calibrated"  # no step: the load that leads to a point
 
-POINTS = {  # every effect that such a run announces, and the step that it takes to come there
+POINTS = {  # every effect that such runs announce, and the step (or load) that it takes to come there
     "recording.begin": "",
     "lab.open": "",
     "lab.folder": "",
@@ -49,11 +60,9 @@ POINTS = {  # every effect that such a run announces, and the step that it takes
     "process.start": "",
     "run.load": "",
     "helper.spawn": "",
-    "inject.kill": "kill",
-    "inject.freeze": "freeze",
-    "inject.slow": "slow",
-    "inject.cut": "cut",
-    "inject.power": "power",
+    "traffic.calibrate": CALIBRATED,
+    "traffic.start": "",
+    "step.inject": "slow",
     "agent.inject": "slow",
     "journal.write": "slow",
     "signal.apply": "kill",
@@ -62,11 +71,7 @@ POINTS = {  # every effect that such a run announces, and the step that it takes
     "cut.apply": "cut",
     "power.link": "power",
     "power.off": "power",
-    "heal.kill": "kill",
-    "heal.freeze": "freeze",
-    "heal.slow": "slow",
-    "heal.cut": "cut",
-    "heal.power": "power",
+    "step.heal": "slow",
     "signal.undo": "kill",
     "freeze.undo": "freeze",
     "shape.undo": "slow",
@@ -74,6 +79,9 @@ POINTS = {  # every effect that such a run announces, and the step that it takes
     "power.plug": "power",
     "power.boot": "power",
     "journal.forget": "slow",
+    "operate.restart": "restart",
+    "operate.replace": "replace",
+    "process.stop": "replace",
     "run.drain": "",
     "run.compare": "",
     "agent.bye": "",
@@ -81,31 +89,54 @@ POINTS = {  # every effect that such a run announces, and the step that it takes
     "lab.sweep": "",
     "recording.judge": "",
 }
+AGAIN = {"process.start:2": "restart"}  # the member is down, and nobody but its stack would start it
 BEFORE_THE_RECORDING = {"recording.begin"}
 AFTER_THE_END = {"recording.judge"}  # the run is complete by then
-AGENTS = ("signal.apply", "freeze.apply", "shape.apply", "cut.apply", "power.link", "power.off")
 
 
 def text(*names: str) -> str:
     """Return an experiment with these steps, which are in force from its first moment; one member is enough for it."""
-    return _text("3s" if names else "300ms", dict.fromkeys(names, "100ms")).replace("members: 3", "members: 1")
+    return _text("2s" if names else "300ms", [(name, name, "100ms") for name in names])
 
 
-def held_text(name: str) -> str:
-    """Return an experiment with this step, in force for long enough to be broken in its middle."""
-    short_text = text(name)
-    return re.sub(r"for: \w+, fault", "for: 4s, fault", short_text).replace("duration: 3s", "duration: 5s")
+def calibrated_text() -> str:
+    """Return an experiment whose load a calibration must find first."""
+    return text().replace(f"rate: {RATE}", "rate: 5% of calibration")
+
+
+def held_text(*steps: tuple[str, str]) -> str:
+    """Return an experiment with steps (name, of which kind), one by one, each for long enough to be broken then."""
+    begins = [(name, kind, f"{100 + 5000 * n}ms") for n, (name, kind) in enumerate(steps)]
+    return re.sub(r"for: \w+, fault", "for: 4s, fault", _text(f"{5 * len(steps)}s", begins))
+
+
+def brief_text(*steps: tuple[str, str]) -> str:
+    """Return an experiment with steps (name, of which kind), one by one."""
+    begins = [(name, kind, f"{100 + 2000 * n}ms") for n, (name, kind) in enumerate(steps)]
+    return _text(f"{2 * len(steps)}s", begins)
 
 
 def whole_text() -> str:
-    """Return an experiment with every step, one after the other."""
-    return _text("6500ms", BEGINS)
+    """Return an experiment with every step, one after the other, on as many members as a user has."""
+    return _text("8s", [(name, name, at) for name, at in BEGINS.items()], members=3)
 
 
-def _text(duration: str, begins: Mapping[str, str]) -> str:
+RATE = "40/s"  # what is looked at here is how a run ends; its traffic costs the machine, and the other tests, time
+
+
+def _text(duration: str, begins: Iterable[tuple[str, str, str]], *, members: int = 1) -> str:
     on = "{role: member, count: 1}"
-    steps = "".join(f"  - {{name: {name}, at: {at}, on: {on}, {STEPS[name]}}}\n" for name, at in begins.items())
-    return short.text(name="ending", steps=f"steps:\n{steps}" if steps else "", duration=duration, rate="150/s")
+    steps = "".join(f"  - {{name: {name}, at: {at}, on: {on}, {STEPS[kind]}}}\n" for name, kind, at in begins)
+    whole = short.text(name="ending", steps=f"steps:\n{steps}" if steps else "", duration=duration, rate=RATE)
+    for usual, lesser in {
+        "members: 3": f"members: {members}",
+        "users: 20": "users: 5",
+        "ramp: 500ms": "ramp: 100ms",
+        "warm-up: 500ms": "warm-up: 200ms",
+    }.items():
+        assert usual in whole
+        whole = whole.replace(usual, lesser)
+    return whole
 
 
 @pytest.fixture
@@ -113,8 +144,8 @@ def begin(tmp_path):
     """Start runs; whatever the test does, none outlives it."""
     started: list[Ending] = []
 
-    def start(yaml: str, **points: str) -> Ending:
-        run = Ending(tmp_path / f"{len(started)}", yaml, **points)
+    def start(yaml: str, *options: str, **points: str) -> Ending:
+        run = Ending(tmp_path / f"{len(started)}", yaml, *options, **points)
         started.append(run)
         return run
 
@@ -127,22 +158,24 @@ def begin(tmp_path):
 
 
 def test_the_points_are_all_that_a_run_announces(begin, tmp_path):
-    """Runs from beginning to end; a point that is new here is one to be killed at below."""
+    """Runs from beginning to end, and into a calibration; a point that is new here is one to be killed at below."""
     log = tmp_path / "points"
-    run = begin(whole_text(), POINTS_LOG=str(log))
-    code = run.wait()
-    run.assert_nothing_left()
+    whole = begin(whole_text(), POINTS_LOG=str(log))
+    code = whole.wait()
+    whole.assert_nothing_left()
+    calibrated = begin(calibrated_text(), POINTS_LOG=str(log), STOP_AT="traffic.calibrate", STOP_BY="SIGINT")
+    calibrated.assert_ended_in_order(calibrated.wait(), word="interrupted by SIGINT")
     announced = set(log.read_text(encoding="utf-8").split())
-    assert announced, run.said()
     new, gone = sorted(announced - POINTS.keys()), sorted(POINTS.keys() - announced)
     assert not new, f"new effects of a run: add {new} to POINTS, each with the step that leads there"
-    assert not gone, f"effects that a run no longer has: take {gone} from POINTS; exit code {code}: {run.said()}"
+    assert not gone, f"effects that a run no longer has: take {gone} from POINTS; exit code {code}: {whole.said()}"
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", [*POINTS, *AGAIN])
 def test_a_controller_killed_at_any_point_leaves_nothing(begin, point):
-    step = POINTS[point]
-    run = begin(text(*([step] if step else ())), STOP_AT=point, STOP_WHO="controller")
+    step = {**POINTS, **AGAIN}[point]
+    yaml = calibrated_text() if step == CALIBRATED else text(*([step] if step else ()))
+    run = begin(yaml, STOP_AT=point, STOP_WHO="controller")
     assert run.wait() == -signal.SIGKILL, run.said()
     run.assert_only_folders_left()
     code, said = run.heal()
@@ -159,7 +192,7 @@ def test_a_controller_killed_at_any_point_leaves_nothing(begin, point):
 
 def test_the_look_sees_a_run_that_lives_and_heal_leaves_it_alone(begin):
     """A look that sees nothing would find nothing left; a heal that sweeps the living would be worse than none."""
-    run = begin(held_text("slow"))
+    run = begin(held_text(("slow", "slow")))
     run.await_confirmed("slow")
     seen = snapshot(run._folders).since(run.before)
     for kind in ("processes", "namespaces", "folders"):
@@ -176,59 +209,109 @@ def test_the_look_sees_a_run_that_lives_and_heal_leaves_it_alone(begin):
 # ---------------------------------------------------------------- signals, and a lost reader
 
 
-PHASES = ("set-up", "warm-up", "fault", "drain")
-SIGNALS = [(phase, name) for phase in PHASES for name in ("SIGTERM", "SIGINT")]
+UNFINISHED = {"run.set-up": "SIGTERM", "run.load": "SIGINT", "traffic.start": "SIGHUP"}  # and a calibration: see above
+FINISHED = {  # the traffic has ended: nothing is missing, and the run is judged as it is
+    "run.drain": "SIGINT",
+    "run.compare": "SIGTERM",
+    "lab.close": "SIGINT",
+    "recording.judge": "SIGTERM",
+}
 
 
-@pytest.mark.parametrize(("phase", "name"), [*SIGNALS, ("fault", "SIGHUP")])
-def test_a_signal_ends_a_run_in_order(begin, phase, name):
-    run = begin(held_text("slow") if phase == "fault" else text())
-    if phase == "fault":
-        run.await_confirmed("slow")
-    else:
-        run.await_phase(phase)
-    os.kill(run.process.pid, signal.Signals[name])
+@pytest.mark.parametrize(("point", "name"), [*UNFINISHED.items(), *FINISHED.items()])
+def test_a_signal_at_any_point_ends_a_run_in_order(begin, point, name):
+    """One handler serves all three: each point is given one of them."""
+    run = begin(text(), STOP_AT=point, STOP_BY=name)
     code = run.wait()
-    if phase == "drain":  # the traffic had ended: nothing is missing, and the run is judged as it is
-        run.assert_nothing_left()
-        assert code in (0, 10, 11, 12), run.said()
+    if point in UNFINISHED:
+        run.assert_ended_in_order(code, word=f"interrupted by {name}")
         return
-    run.assert_ended_in_order(code, "interrupted")
+    run.assert_nothing_left()
+    assert code in (0, 10, 11, 12), run.said()
+    assert any(event.kind is EventKind.RUN and event.detail == "complete" for event in run.events)
+    assert run.judge()[0] == code
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_signal_in_mid_fault_heals_first(begin, name):
+    run = begin(held_text(("slow", "slow")))
+    run.await_confirmed("slow")
+    os.kill(run.process.pid, signal.Signals[name])
+    run.assert_ended_in_order(run.wait(), word="interrupted")
+    run.assert_healed(["slow"])
 
 
 def test_a_reader_that_goes_away_ends_the_run_in_order(begin):
     """`chaosgate run … | head`: the next print fails, and everything is healed and judged."""
-    run = begin(held_text("slow"))
+    run = begin(held_text(("slow", "slow")))
     run.await_event("injection", lambda event: event.kind is EventKind.INJECT)
     run.process.stdout.close()
-    run.assert_ended_in_order(run.wait(), "interrupted")
+    run.assert_ended_in_order(run.wait(), word="interrupted")
     assert any("lost standard output" in event.detail for event in run.events)
 
 
 # ---------------------------------------------------------------- SIGKILL of what makes the faults
 
 
-@pytest.mark.parametrize("point", AGENTS)
-def test_an_agent_killed_just_before_it_acts_is_no_yes(begin, point):
-    step = POINTS[point]
-    run = begin(text(step), STOP_AT=point)
-    run.assert_ended_in_order(run.wait(), step)
+ACTS = {  # step → its kind, and the point at which the agent dies
+    "kill": ("kill", "signal.apply"),
+    "freeze": ("freeze", "freeze.apply"),
+    "slow": ("slow", "shape.apply"),
+    "cut": ("cut", "cut.apply"),
+    "link": ("power", "power.link"),
+    "off": ("power", "power.off:1"),
+}
+UNDOES = {  # as above; its successor replays the journal, and so comes to the same points once more
+    "kill": ("kill", "signal.undo"),
+    "freeze": ("freeze", "freeze.undo"),
+    "slow": ("slow", "shape.undo"),
+    "forget": ("slow", "journal.forget:2"),
+    "cut": ("cut", "cut.undo"),
+    "plug": ("power", "power.plug"),
+    "boot": ("power", "power.boot:2"),
+}
 
 
-@pytest.mark.parametrize("step", ["slow", "cut", "kill", "freeze", "power"])
-def test_an_agent_killed_in_mid_fault_is_told_and_healed(begin, step):
-    run = begin(held_text(step))
-    run.await_event("the fault in force", lambda event: event.kind is EventKind.CONFIRM and event.step == step)
-    os.kill(run.pid_of("chaos.agent"), signal.SIGKILL)
-    run.assert_ended_in_order(run.wait(), step)
+@pytest.fixture
+def killed_at(begin, tmp_path):
+    """Run steps one by one; at the point of each an agent is killed, once. Return the ended run and its exit code."""
+
+    def carry_out(points: Mapping[str, tuple[str, str]]) -> tuple[Ending, int]:
+        marks = tmp_path / "marks"
+        marks.mkdir()
+        steps = [(name, kind) for name, (kind, _) in points.items()]
+        run = begin(brief_text(*steps), STOP_AT=",".join(at for _, at in points.values()), STOP_ONCE=str(marks))
+        code = run.wait()
+        assert {path.name for path in marks.iterdir()} == {at.partition(":")[0] for _, at in points.values()}
+        return run, code
+
+    return carry_out
 
 
-@pytest.mark.parametrize("step", ["slow", "cut"])
-def test_a_shaper_killed_in_mid_fault_is_told_and_healed(begin, step):
-    run = begin(held_text(step))
-    run.await_confirmed(step)
-    os.kill(run.pid_of("chaos.agent.shaper.daemon"), signal.SIGKILL)
-    run.assert_ended_in_order(run.wait(), step)
+def test_agents_killed_just_before_they_act_are_no_yes(killed_at):
+    run, code = killed_at(ACTS)
+    run.assert_ended_in_order(code, *ACTS)
+
+
+def test_what_an_agent_was_killed_in_undoing_is_undone_by_the_next(killed_at):
+    run, code = killed_at(UNDOES)
+    run.assert_nothing_left()
+    assert code in (0, *NO_YES), run.said()
+    run.assert_healed(UNDOES)
+
+
+def test_agents_and_shapers_killed_in_mid_fault_are_told_and_healed(begin):
+    agents = ("slow", "cut", "kill", "freeze", "power")
+    shapers = {"slow-again": "slow", "cut-again": "cut"}
+    run = begin(held_text(*((name, name) for name in agents), *shapers.items()))
+    for step in agents:
+        run.await_event("the fault in force", lambda e, step=step: e.kind is EventKind.CONFIRM and e.step == step)
+        os.kill(run.pid_of("chaos.agent"), signal.SIGKILL)
+    for step in shapers:
+        run.await_confirmed(step)
+        os.kill(run.pid_of("chaos.agent.shaper.daemon"), signal.SIGKILL)
+    run.assert_ended_in_order(run.wait(), *agents, *shapers)
+    run.assert_healed([*agents, *shapers])
 
 
 def test_a_shaper_killed_in_the_last_moment_is_told(tmp_path):

@@ -174,7 +174,7 @@ def test_a_cpu_limit_is_refused_by_name_and_nothing_of_its_set_is_run(user):
     done = user.run(yaml_of("leader-kill"), limited)
     if done.returncode != 2 and os.geteuid() != 0:
         pytest.skip("a cgroup cpu controller may be delegated to this user")
-    assert_refused(user, done, "error: limited: cpu-limit: etcd1 asks for 0.5 cores", "run as root, or leave")
+    assert_refused(user, done, "error: limited: cpu-limit on etcd1", "run as root, or leave")
 
 
 def test_a_latency_without_any_shaper_is_refused_by_what_is_missing(user):

@@ -37,16 +37,13 @@ def test_a_sound_etcd_is_promoted(file, tmp_path):
     assert verdict["decision"] == "promote"
 
 
-@pytest.mark.timeout(1200)
 def test_the_bad_release_is_held_and_the_member_named(tmp_path):
-    """The lost entry is a race that each kill wins with a small chance: benchmarks/bad_release.py counts how often."""
+    """One run, as a pipeline has one; benchmarks/bad_release.py counts how often that is enough."""
     file = short.ROOT / "experiments/etcd/crash-loop.yaml"
-    for seed in range(1, ATTEMPTS + 1):
-        code, verdict = gate(file, tmp_path / str(seed), "--version", "etcd=3.5.1", "--seed", str(seed))
-        if code == 10:
-            break
+    code, verdict = gate(file, tmp_path, "--version", "etcd=3.5.1")
     assert code == 10, verdict["sentence"]
     replicas = next(v for v in verdict["verdicts"] if v["gate"] == "replicas-equal")
     assert replicas["status"] == "FAIL"
-    assert "etcd" in replicas["summary"]
-    assert "revision" in replicas["summary"]
+    (member,) = replicas["numbers"]["members"][:1]
+    assert member in replicas["summary"]
+    assert any(replicas["numbers"]["first_differing"].values())  # bisected: the revision from which on it differs

@@ -1,5 +1,4 @@
 import dataclasses
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -7,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chaos.faults
-from chaos.errors import UsageError
-from chaos.faults import FAULTS, _merged
+from chaos.faults import FAULTS
 from chaos.faults.freeze import FrozenNode
 from chaos.faults.impairing import Burst
 from chaos.faults.kill import Kill
@@ -53,17 +51,6 @@ def test_each_fault_is_defined_in_the_file_of_its_name():
     assert {name: cls.__module__ for name, cls in chaos.faults._OWN.items()} == {
         name: f"chaos.faults.{name}" for name in chaos.faults._OWN
     }
-
-
-def test_a_strangers_fault_joins_the_table():
-    entry = EntryPoint(name="thunder", value="chaos.faults.pause:Pause", group="chaosgate.faults")
-    assert _merged({"kill": Kill}, [entry])["thunder"] is Pause
-
-
-def test_a_strangers_fault_may_not_take_a_name():
-    entry = EntryPoint(name="kill", value="theirs:Kill", group="chaosgate.faults")
-    with pytest.raises(UsageError, match=r"'kill' \(theirs:Kill\) is taken; rename it"):
-        _merged({"kill": Kill}, [entry])
 
 
 @pytest.mark.parametrize(("name", "fault"), every_fault())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
-from chaos.model import Cut, EventKind, Power, Signal, StackAction, Status
+from chaos.clock import NS
+from chaos.model import Cut, EventKind, Freeze, Impairment, Power, Shape, Signal, StackAction, Status
+from chaos.stacks import STACKS, StackKind
 from chaos.targets.netns.lab import _state
 from chaos.testing import RecordingBuilder, check_gate
-from gates.no_unexpected_exit import LOG_READERS, NoUnexpectedExit
+from gates.no_unexpected_exit import NoUnexpectedExit
 
 
 def judged(builder: RecordingBuilder):
@@ -184,16 +186,24 @@ PANIC = '{"level":"panic","msg":"failed to recover v3 backend from snapshot"}\n'
 TORN = '{"level":"fatal","msg":"wal: crc mismatch"}\n'
 
 
-def logged(text: str, *, node: str = "etcd1", fault: bool = False, stack: str = "etcd"):
+SLOW = Shape(impairment=Impairment(delay_s=0.05))
+
+
+def logging(text: str, *, node: str = "etcd1", action=None, stack: str = "etcd") -> RecordingBuilder:
+    """A second of peace, one of a fault on etcd1 if there is one, and one of peace again."""
     builder = RecordingBuilder(rate_per_s=10)
-    builder.run["stack"] = stack
+    builder.run |= {"stack": stack} if stack else {}
     builder.logs[f"{node}-etcd.log"] = '{"level":"info","msg":"corrupt-check-time"}\n' + text
     builder.traffic(1)
-    if fault:
-        with builder.fault("power", "etcd1", action=Power()):
+    if action:
+        with builder.fault("fault", "etcd1", action=action):
             builder.traffic(1)
     builder.traffic(1)
-    return judged(builder)
+    return builder
+
+
+def logged(text: str, **told):
+    return judged(logging(text, **told))
 
 
 def test_a_suspicious_line_fails_with_its_file_and_number():
@@ -209,18 +219,99 @@ def test_quiet_logs_pass():
 
 def test_a_line_that_a_fault_may_cause_counts_only_on_a_node_that_met_none():
     assert logged(TORN).status is Status.FAIL
-    assert logged(TORN, fault=True, node="etcd2").status is Status.FAIL
-    assert logged(TORN, fault=True).status is Status.PASS
-    assert logged(PANIC, fault=True).status is Status.FAIL
+    assert logged(TORN, action=Power(), node="etcd2").status is Status.FAIL
+    assert logged(TORN, action=Power()).status is Status.PASS
+    assert logged(PANIC, action=Power()).status is Status.FAIL
 
 
-def test_a_stack_whose_logs_nobody_can_read_is_judged_by_its_processes():
-    assert logged(PANIC, stack="other").status is Status.PASS
+@pytest.mark.parametrize("action", [SLOW, Cut(peers=("etcd2",)), Freeze(), Signal(), StackAction(operation="restart")])
+def test_a_line_is_explained_by_such_a_fault_as_may_cause_it_and_by_no_other(action):
+    verdict = logged(TORN, action=action)
+    assert verdict.status is Status.FAIL
+    assert "etcd1-etcd.log:2: " in verdict.summary
 
 
-def test_every_log_reader_of_the_table_is_there():
-    from importlib import import_module
+def test_no_fault_explains_a_full_or_broken_disk_as_there_is_none_that_fills_or_breaks_it():
+    assert logged(TORN.replace("wal: crc mismatch", "no space left on device"), action=Power()).status is Status.FAIL
 
-    for reader in LOG_READERS.values():
-        module, _, function = reader.partition(":")
-        assert callable(getattr(import_module(module), function))
+
+@pytest.mark.parametrize(
+    ("after_s", "status"), [(-0.9, Status.FAIL), (0.9, Status.FAIL), (3.1, Status.PASS), (9, Status.PASS)]
+)
+def test_a_fault_explains_no_line_from_before_it(after_s, status):
+    """The power goes three seconds after the wall clock was read; a second is left for the clocks."""
+    builder = RecordingBuilder(rate_per_s=10)
+    builder.run |= {
+        "stack": "etcd",
+        "started_utc": "2026-01-01T00:00:10.000+00:00",
+        "started_ns": builder.clock.now_ns(),
+    }
+    said = f"2026-01-01T00:00:{10 + after_s:09.6f}Z"
+    builder.logs["etcd1-etcd.log"] = f'{{"level":"fatal","ts":"{said}","msg":"wal: crc mismatch"}}\n'
+    builder.traffic(3)
+    with builder.fault("power", "etcd1", action=Power()):
+        builder.traffic(1)
+    builder.traffic(1)
+    assert builder.events[-1].at_ns - builder.run["started_ns"] == 5 * NS
+    assert judged(builder).status is status
+
+
+def test_a_node_whose_name_begins_like_another_s_is_another():
+    builder = logging("", action=Power())
+    builder.process("etcd1-b", "started")
+    builder.logs["etcd1-b-etcd.log"] = TORN
+    assert judged(builder).status is Status.FAIL
+
+
+@pytest.mark.parametrize("gone", [["etcd2-etcd.log"], ["etcd1-etcd.log", "etcd2-etcd.log", "etcd3-etcd.log"]])
+def test_without_the_log_of_each_process_nothing_can_be_told(gone):
+    builder = logging("")
+    for name in gone:
+        del builder.logs[name]
+    verdict = judged(builder)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert all(name in verdict.summary for name in gone)
+    assert verdict.numbers["logs_missing"] == gone
+
+
+def test_what_the_load_generator_writes_is_not_read_as_a_process_s_log():
+    builder = logging("")
+    builder.logs["generator-kv-0.log"] = PANIC
+    assert judged(builder).summary.endswith("; nothing alarming in 3 logs")
+
+
+def test_a_missing_log_excuses_no_alarming_line_in_another():
+    builder = logging(PANIC)
+    del builder.logs["etcd2-etcd.log"]
+    assert judged(builder).status is Status.FAIL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoSettings:
+    """The other stack has none."""
+
+
+@pytest.mark.parametrize(
+    ("stack", "why"),
+    [
+        ("other", "stack 'other' has no log reader"),
+        ("unheard-of", "there is no stack 'unheard-of' here"),
+        ("", "the recording does not say of which stack they are"),
+    ],
+)
+def test_a_stack_whose_logs_nobody_can_read_is_judged_by_its_processes_and_the_verdict_says_so(monkeypatch, stack, why):
+    kind = StackKind(settings_type=NoSettings, roles=(), operations=(), make=lambda spec: spec)
+    monkeypatch.setitem(STACKS, "other", kind)
+    verdict = logged(PANIC, stack=stack)
+    assert verdict.status is Status.PASS
+    assert verdict.summary.endswith(f"; their logs were not read: {why}")
+    assert verdict.numbers["logs_unread"] == why
+
+
+def test_a_stranger_s_stack_has_its_logs_read_by_its_own_reader(monkeypatch):
+    reads = StackKind(
+        settings_type=NoSettings, roles=(), operations=(), make=lambda spec: spec, log_reader=STACKS["etcd"].log_reader
+    )
+    monkeypatch.setitem(STACKS, "other", reads)
+    assert logged(PANIC, stack="other").status is Status.FAIL
+    assert logged("", stack="other").summary.endswith("; nothing alarming in 3 logs")

@@ -25,12 +25,15 @@ def test_they_do_what_every_gate_must(gate):
 # ---------------------------------------------------------------- acknowledged writes
 
 
-def wrote(*puts: dict, **built):
+ANY = AcknowledgedWrites(writes_min=1)
+
+
+def wrote(*puts: dict, gate=ANY, **built):
     builder = RecordingBuilder()
     for put in puts:
         builder.put_once(**put)
     builder.traffic(1)
-    return AcknowledgedWrites().judge(builder.build(**built))
+    return gate.judge(builder.build(**built))
 
 
 def test_acknowledged_writes_that_are_there_pass():
@@ -66,6 +69,46 @@ def test_a_refused_write_that_appears_fails():
 
 def test_no_acknowledged_write_no_answer():
     assert wrote({"outcome": Outcome.UNKNOWN}).status is Status.INCONCLUSIVE
+
+
+def test_one_acknowledged_write_that_is_there_is_too_little_to_see_and_says_how_many_are_needed():
+    verdict = wrote({}, gate=AcknowledgedWrites())
+    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.summary.startswith("1 acknowledged writes of write-once keys; 20 are needed: ")
+    assert wrote(*[{}] * 19, gate=AcknowledgedWrites()).status is Status.INCONCLUSIVE
+    assert wrote(*[{}] * 20, gate=AcknowledgedWrites()).status is Status.PASS
+
+
+def test_one_write_that_is_lost_is_enough_to_say_no():
+    assert wrote({"read": None}, gate=AcknowledgedWrites()).status is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    ("before", "during", "after", "status"),
+    [(50, 0, 4, Status.INCONCLUSIVE), (50, 4, 1, Status.PASS), (0, 0, 5, Status.PASS), (0, 5, 0, Status.PASS)],
+)
+def test_writes_from_before_the_first_fault_put_nothing_to_the_test(before, during, after, status):
+    builder = RecordingBuilder()
+
+    def write(times):
+        for _ in range(times):
+            builder.put_once()
+        builder.traffic(1)
+
+    write(before)
+    with builder.fault("kill", "etcd1"):
+        write(during)
+    write(after)
+    verdict = AcknowledgedWrites(writes_min=5).judge(builder.build())
+    assert verdict.status is status
+    assert ("since the first fault was injected; 5 are needed" in verdict.summary) == (status is not Status.PASS)
+
+
+@pytest.mark.parametrize("gate", [AcknowledgedWrites, Linearizable])
+def test_a_minimum_that_lets_silence_pass_is_refused(gate):
+    name = "writes_min" if gate is AcknowledgedWrites else "observed_min"
+    with pytest.raises(ValueError, match=rf"^{name.replace('_', '-')}: 0 would let silence pass"):
+        gate(**{name: 0})
 
 
 def test_an_acknowledged_write_that_nobody_read_back_cannot_be_told():
@@ -257,7 +300,7 @@ def history(*operations: tuple, cut: bool = False, **columns: str):
     builder = RecordingBuilder()
     for place, (op, value, call_ns, return_ns) in enumerate(operations):
         builder.sample(op=op, value=value, call_ns=call_ns, return_ns=return_ns, client=place, **columns)
-    return Linearizable().judge(builder.build(complete=not cut))
+    return Linearizable(observed_min=1).judge(builder.build(complete=not cut))
 
 
 def test_a_read_of_the_last_write_is_linearizable():
@@ -280,6 +323,49 @@ def test_a_read_that_may_be_stale_by_its_own_promise_is_not_held_to_it():
     builder.sample(op="put", value="b", call_ns=3, return_ns=4)
     builder.sample(op="get", value="a", call_ns=5, return_ns=6, consistency="serializable")
     assert Linearizable().judge(builder.build()).status is Status.INCONCLUSIVE
+
+
+def read(builder: RecordingBuilder, times: int):
+    """Read the register so often, one after the other."""
+    for _ in range(times):
+        builder.sample()
+        builder.clock.advance(0.01)
+
+
+@pytest.mark.parametrize(("reads", "status"), [(1, Status.INCONCLUSIVE), (99, Status.INCONCLUSIVE), (100, Status.PASS)])
+def test_few_reads_show_little_and_the_verdict_says_how_many_are_needed(reads, status):
+    builder = RecordingBuilder()
+    read(builder, reads)
+    verdict = Linearizable().judge(builder.build())
+    assert verdict.status is status
+    assert verdict.numbers["observed"] == reads
+    assert (f"{reads} answered reads and swaps; 100 are needed: " in verdict.summary) == (status is not Status.PASS)
+
+
+@pytest.mark.parametrize(("after", "status"), [(9, Status.INCONCLUSIVE), (10, Status.PASS)])
+def test_reads_from_before_the_first_fault_put_nothing_to_the_test(after, status):
+    builder = RecordingBuilder()
+    read(builder, 200)
+    with builder.fault("kill", "etcd1"):
+        builder.clock.advance(1)
+    read(builder, after)
+    verdict = Linearizable(observed_min=10).judge(builder.build())
+    assert verdict.status is status
+    assert ("since the first fault was injected" in verdict.summary) == (status is not Status.PASS)
+
+
+def test_a_search_that_needs_more_memory_than_it_may_have_is_unknown():
+    builder = RecordingBuilder()
+    zero = builder.clock.now_ns()
+    for n in range(12):  # all at once, and each value twice: which write a read saw is a search
+        times = {"call_ns": zero, "return_ns": zero + 1000, "client": n}
+        builder.sample(op="put", value=f"v{n % 6}", **times)
+        builder.sample(op="get", value=f"v{n % 5}", **times)
+    recording = builder.build()
+    assert Linearizable(observed_min=1).judge(recording).status is Status.PASS
+    verdict = Linearizable(observed_min=1, budget_memory_bytes=1).judge(recording)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "the memory of the search ran out" in verdict.summary
 
 
 def test_writes_alone_show_nothing():

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chaos.intervals import quantile_ranks, samples_for_quantile, samples_to_tell, share_interval
 from chaos.model import Span, Status
 from chaos.testing import RecordingBuilder, check_gate
-from gates.intervals import quantile_ranks, samples_for_quantile, samples_to_tell, share_interval
 from gates.latency import Latency
 
 

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 
 import pytest
 
 from chaos.clock import MonotonicClock
-from chaos.errors import UsageError
+from chaos.model import Status
 from chaos.probes import PROBES, probes_of
 from chaos.probes.etcd import ReplicaProbe, StatusProbe
+from chaos.stacks import STACKS
 from chaos.stacks.etcd.members import Members
 from chaos.stacks.etcd.versions import SHIPPED
+from gates.replicas_equal import ReplicasEqual
 from tests.stacks.etcd.clusters import cluster
 from tests.stacks.etcd.loopback import until
 
@@ -52,6 +55,7 @@ def test_members_are_read_and_a_dead_one_has_no_value():
         assert sum(seen["leader", n].value for n in stack.member_names) == 1.0
         assert all(seen["follower", n].value == 1.0 - seen["leader", n].value for n in stack.member_names)
         assert seen["quorum", ""].value == 1.0
+        assert set(STACKS["etcd"].readings) <= {name for name, _ in seen}  # what the engine goes by is told
         assert len({seen["raft-term", n].value for n in stack.member_names}) == 1
         assert seen["db-size", "etcd1"].value > 0
 
@@ -94,6 +98,33 @@ def test_sound_members_hash_alike_while_written_and_when_quiet(version):
         assert {f["quiet"] for _, f in replicas(readings).values()} == {True}
         assert bisected(readings) == {}
         assert probe.bisect() == []
+
+
+@pytest.mark.real
+def test_a_member_on_its_way_back_is_waited_for_while_others_are_written():
+    with cluster() as (stack, target):
+        put_all(stack, [("k", str(n)) for n in range(10)])
+        target.kill("etcd3")
+        probe = ReplicaProbe.of(stack, target)
+        back = threading.Timer(0.5, target.start, ("etcd3", stack._process("etcd3")))
+        back.start()
+        found = replicas(probe.read(1.0))
+        back.join()
+        assert len({r.value for r, _ in found.values()}) == 1
+        assert found["etcd3"][0].value is not None
+        assert "revision" not in found["etcd3"][1]  # it was down when its status was asked
+
+
+@pytest.mark.real
+def test_members_that_differ_are_compared_twice_on_end_and_so_certainly_differ():
+    with separate(COMMON, [("k", "odd"), *COMMON[1:]], COMMON) as members:
+        readings = ReplicaProbe(members=members).read(2.0)
+        assert [json.loads(r.text)["round"] for r in readings] == [1, 1, 1, 2, 2, 2]
+        assert ReplicasEqual().watch(readings).status is Status.FAIL
+    with separate(COMMON, COMMON) as members:
+        readings = ReplicaProbe(members=members).read(2.0)
+        assert len(readings) == 2
+        assert ReplicasEqual().watch(readings) is None
 
 
 @contextlib.contextmanager
@@ -201,14 +232,3 @@ def test_one_byte_changed_in_one_members_file_is_found_though_all_are_healthy():
         assert not stack.quorum_lost()
         found = bisected(stack.compare_replicas())
         assert {node: reading.value for node, reading in found.items()} == {"etcd2": float(revision)}
-
-
-def test_a_taken_name_is_an_error(monkeypatch):
-    from importlib.metadata import EntryPoint
-
-    from chaos import stacks
-
-    entry = EntryPoint(name="etcd", value="theirs.etcd:make", group="chaosgate.stacks")
-    monkeypatch.setattr(stacks, "entry_points", lambda *, group: [entry] if group == entry.group else [])
-    with pytest.raises(UsageError, match=r"theirs\.etcd:make: the name 'etcd' in chaosgate\.stacks is taken"):
-        stacks.merged({"etcd": 1}, "chaosgate.stacks")

@@ -32,6 +32,7 @@ FLAGS = (
     "--disable-sync",
     "--remote-debugging-pipe",
 )
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")  # the same program, by distribution
 PATIENCE_S = 60.0
 
 
@@ -128,10 +129,15 @@ class Browser:
                 self.requests.append(params["request"]["url"])
 
 
+def found() -> str | None:
+    """Return the program's path, if there is one."""
+    return next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+
+
 @contextmanager
 def browser(profile: Path) -> Iterator[Browser]:
     """Start a browser with an empty profile; it and all its children are gone afterwards."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    program = found()
     assert program is not None, "no Chromium: apt-get install --no-install-recommends chromium"
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 
 import pytest
-from browser import browser
+from browser import PROGRAMS, browser, found
 from made import crash_loop, cut_short, nothing, sound, violated
 
 from gates.judge import judge_set
@@ -15,7 +14,7 @@ from reports.html import render, render_set
 pytestmark = [
     pytest.mark.real,
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on PATH"),
+    pytest.mark.skipif(found() is None, reason=f"none of {', '.join(PROGRAMS)} on PATH"),
 ]
 
 CANVASES = """[...document.querySelectorAll('#charts canvas')].map(one => {

@@ -11,6 +11,7 @@ import pytest
 from chaos.errors import AgentError
 from chaos.fidelity import Flow, check
 from chaos.model import Aimed, Freeze, Proof
+from chaos.piped import PipedProcess
 from chaos.targets.netns import client as client_module
 from chaos.targets.netns import injection as injection_module
 from chaos.targets.netns import probing
@@ -145,7 +146,7 @@ def test_closing_a_client_whose_agent_hears_no_more_is_no_error(monkeypatch):
     heard = threading.Event()
     code = """import os, time; os.close(0); os.write(1, b'{"event": "deaf"}\\n'); time.sleep(60)"""
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    client = AgentClient(process, lease_s=60, on_event=lambda _: heard.set())
+    client = AgentClient(PipedProcess(process), lease_s=60, on_event=lambda _: heard.set())
     assert heard.wait(PATIENCE_S)
     with pytest.raises(AgentError, match="is gone"):
         client.ask("state", 5)

@@ -14,6 +14,8 @@ from pathlib import Path
 from queue import Empty
 
 import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.utils import rdpcap
 
 from chaos.agent import journal
 from chaos.errors import AgentError, CapabilityError
@@ -33,7 +35,8 @@ from chaos.model import (
 from chaos.ports import Backends, Reaches, RunsProcesses
 from chaos.targets.netns.lab import Lab, NodeSpec
 from chaos.targets.netns.sweep import sweep
-from chaos.targets.netns.target import NetnsTarget, differences, heal_leftovers, open_netns
+from chaos.targets.netns.target import NetnsTarget, differences, heal_leftovers, not_looked_at, open_netns
+from tests.leftovers import await_true
 
 pytestmark = [
     pytest.mark.alone,
@@ -51,13 +54,6 @@ def server(folder: Path, node: str) -> Process:
     return Process(name="server", argv=(sys.executable, "-c", SERVER), log=str(folder / f"{node}.log"))
 
 
-def await_true(condition, what: str) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until, f"never happened: {what}"
-        time.sleep(0.02)
-
-
 def serves(target, node: str) -> bool:
     answer = target.client.ask("ports", 10, source="n3" if node != "n3" else "n2", sink=node, ports=[2379])
     return answer["ports"][0]["outcome"] == "answered"
@@ -69,7 +65,7 @@ def shared(tmp_path_factory):
     with open_netns(NODES, base=folder / "labs", evidence=folder / "evidence") as target:
         for node in ("n1", "n2"):
             target.start(node, server(folder, node))
-            await_true(lambda node=node: serves(target, node), f"{node} serves")
+            await_true(f"{node} serves", lambda node=node: serves(target, node), within_s=PATIENCE_S)
         yield target
 
 
@@ -127,7 +123,7 @@ ACTIONS = {
 
 @pytest.mark.parametrize("name", ACTIONS)
 def test_an_action_is_confirmed_and_its_heal_is_proved(shared, name):
-    await_true(lambda: serves(shared, "n1"), "n1 serves")
+    await_true("n1 serves", lambda: serves(shared, "n1"), within_s=PATIENCE_S)
     injection = shared.inject([Aimed(subject="n1", action=ACTIONS[name])], deadline_s=60)
     try:
         confirmed = evidence_of(injection, "confirm")
@@ -196,7 +192,7 @@ def assert_mismatch(target, action, name):
 
 
 def test_a_killed_process_that_is_started_behind_our_back_is_a_mismatch(shared):
-    await_true(lambda: serves(shared, "n1"), "n1 serves")
+    await_true("n1 serves", lambda: serves(shared, "n1"), within_s=PATIENCE_S)
     injection = shared.inject([Aimed(subject="n1", action=Signal())], deadline_s=60)
     evidence_of(injection, "confirm", Proof.CONFIRMED)
     shared.lab.node_call("n1", {"op": "revive", "name": ""})
@@ -262,6 +258,37 @@ def test_states_that_differ_are_named_line_by_line():
     ]
 
 
+def test_a_kind_that_was_not_looked_at_is_no_equal_one():
+    seen, unseen = {"": {"links": [], "rules": []}}, {"": {"links": [], "rules": None}}
+    assert not_looked_at(seen, seen) == []
+    assert not_looked_at(seen, unseen) == not_looked_at(unseen, seen) == ["rules"]
+
+
+def test_the_capture_of_a_cut_holds_packets_that_were_sent_and_never_arrived(shared):
+    injection = shared.inject([Aimed(subject="n1", action=Cut(peers=("n2",)))], deadline_s=60)
+    (name,) = evidence_of(injection, "confirm", Proof.CONFIRMED).files
+    injection.heal().result(PATIENCE_S)
+    packets = rdpcap(str(shared._evidence / name))
+    seen = {where: {bytes(p[UDP].payload) for p in packets if p.sniffed_on == where} for where in ("sent", "arrived")}
+    assert seen["arrived"] < seen["sent"]
+    lost = [p for p in packets if bytes(p[UDP].payload) in seen["sent"] - seen["arrived"]]
+    address = shared.topology().node("n1").address
+    assert {address in (p[IP].src, p[IP].dst) for p in lost} == {True}
+    kept = {path.name for path in shared._evidence.iterdir()}
+    assert {"kernel-before.json", f"{injection.name}-healed-kernel.json"} <= kept
+
+
+def test_a_heal_is_not_proved_where_the_kernels_rules_can_not_be_read(tmp_path, monkeypatch):
+    with own(tmp_path) as target:
+        blind = {**target._before, "": {**target._before[""], "rules": None}}
+        injection = target.inject([Aimed(subject="n1", action=Cut(peers=("n2",)))], deadline_s=60)
+        evidence_of(injection, "confirm", Proof.CONFIRMED)
+        monkeypatch.setattr(target, "_kernel", lambda: blind)
+        assert injection.heal().result(PATIENCE_S).proof is Proof.INCONCLUSIVE
+        healed = evidence_of(injection, "heal", Proof.INCONCLUSIVE)
+        assert "not looked at: rules" in healed.detail
+
+
 # ---------------------------------------------------------------- the agent and its parts die
 
 
@@ -282,10 +309,10 @@ def test_a_shaper_that_dies_in_mid_fault_is_said_by_the_watch(tmp_path):
 def test_what_a_killed_agent_held_is_told_and_healed_from_its_journal(tmp_path, action):
     with own(tmp_path) as target:
         target.start("n1", server(tmp_path, "n1"))
-        await_true(lambda: serves(target, "n1"), "n1 serves")
+        await_true("n1 serves", lambda: serves(target, "n1"), within_s=PATIENCE_S)
         injection = target.inject([Aimed(subject="n1", action=action)], deadline_s=60)
         evidence_of(injection, "confirm", Proof.CONFIRMED)
-        os.kill(target.client.pid, signal.SIGKILL)
+        os.kill(target.client._questions._channel.pid, signal.SIGKILL)
         assert "agent" in evidence_of(injection, "watch", Proof.MISMATCH).detail
         assert len(journal.read(target.lab.folder / "journal")) == 1
         assert injection.heal().result(PATIENCE_S).proof is Proof.CONFIRMED
@@ -383,7 +410,7 @@ def test_a_killed_controller_takes_the_lab_and_all_faults_with_it(tmp_path):
         process.kill()
         process.wait()
         process.stdout.close()
-    await_true(lambda: is_gone(init_pid), "the lab ends")
+    await_true("the lab ends", lambda: is_gone(init_pid), within_s=PATIENCE_S)
     assert len(heal_leftovers(tmp_path / "labs")) == 1
     assert_swept(tmp_path / "labs")
 
@@ -400,7 +427,7 @@ def test_a_stop_at_any_point_of_an_injection_leaves_nothing_behind(tmp_path, who
         process.kill()
         process.wait()
     assert process.returncode != 0
-    await_true(lambda: is_gone(init_pid), "the lab ends")
+    await_true("the lab ends", lambda: is_gone(init_pid), within_s=PATIENCE_S)
     heal_leftovers(tmp_path / "labs")
     assert list((tmp_path / "labs").glob("*/journal/*.json")) == []
     assert_swept(tmp_path / "labs")

@@ -266,3 +266,15 @@ class TestAgainstEtcd:
         client.close()
         assert len({r.key for r in rows}) == len({r.value for r in rows}) == 10
         assert len({(r.revision, r.call_ns, r.return_ns) for r in rows}) == 1
+
+    def test_a_guarded_put_is_recorded_as_a_put_and_as_unknown_once_a_guard_exists(self, shared_etcd, rows):
+        dial = lambda _: Unary(shared_etcd.address, timeout_s=5)  # noqa: E731
+        client = KvClient(make_site(dial, rows, members=("etcd1",), guards=8), 0, random.Random(1))
+        client.put(1)
+        intruder = dial("etcd1")
+        intruder.call(etcd.PUT, etcd.put_request(client._site.keys.guards(8)[5], "written by nobody of ours"))
+        client.put(2)
+        intruder.close()
+        client.close()
+        assert [(r.op, r.outcome) for r in rows] == [("put", Outcome.OK), ("put", Outcome.UNKNOWN)]
+        assert "a condition that always holds did not" in rows[1].error

@@ -166,6 +166,13 @@ class TestAgainstEtcd:
         assert {r.found[0].mod_revision for r in read.ranges[:-1]} == {revision}
         assert gateway("b99") == "99"
 
+    def test_guarded_puts_happen_only_while_no_guard_exists(self, ask, gateway):
+        condition = etcd.all_absent([f"guard{n}" for n in range(100)])
+        assert etcd.read_txn(ask(etcd.TXN, etcd.puts_request([("guarded", "1")], condition=condition))).succeeded
+        ask(etcd.PUT, etcd.put_request("guard57", "here"))
+        assert not etcd.read_txn(ask(etcd.TXN, etcd.puts_request([("guarded", "2")], condition=condition))).succeeded
+        assert gateway("guarded") == "1"
+
     def test_etcd_says_what_is_wrong(self, ask):
         with pytest.raises(CallError, match="duplicate key given in txn request") as caught:
             ask(etcd.TXN, etcd.puts_request([("d", "1"), ("d", "2")]))

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from chaos.errors import UsageError
 from chaos.model import Load, LoadStage, to_json
+from chaos.stacks.etcd.access import Access, Tls
 from workloads import WORKLOADS
 from workloads.assignment import Assignment
 from workloads.settings import KvSettings, Mix
-from workloads.unary import Tls
 
 
 def test_no_settings_are_the_defaults():
@@ -15,9 +17,8 @@ def test_no_settings_are_the_defaults():
 
 
 def test_nested_settings_are_read_from_mappings():
-    read = KvSettings.of({"mix": {"put": 1.0, "get": 0, "cas": 0, "once": 0}, "tls": {"ca": "ca.pem"}})
+    read = KvSettings.of({"mix": {"put": 1.0, "get": 0, "cas": 0, "once": 0}})
     assert read.mix == Mix(put=1.0, get=0, cas=0, once=0)
-    assert read.tls == Tls(ca="ca.pem")
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,9 @@ def test_nested_settings_are_read_from_mappings():
         ({"sabotage": "ack"}, "sabotage: 'ack' is unknown"),
         ({"batch": 129, "keys": 200}, "etcd takes 128 operations"),
         ({"batch": 5, "keys": 4}, "keys: 4 is too few; write 5 or more"),
-        ({"value_bytes": 0}, "value-bytes: 0 is too few"),
+        ({"guards": 129}, "guards: etcd takes 128 operations"),
+        ({"guards": -1}, "guards: -1 is too few"),
+        ({"value_bytes": 0}, "value: 0 is too few"),
         ({"pinned_share": 1.5}, "pinned: 150% is no share"),
     ],
 )
@@ -42,14 +45,19 @@ def test_a_wrong_setting_is_named(settings, says):
 
 
 def test_settings_come_back_from_json():
-    settings = KvSettings(keys=7, tls=Tls(ca="x"))
+    settings = KvSettings(keys=7, mix=Mix(put=1.0, get=0, cas=0, once=0))
     assert KvSettings.of(to_json(settings)) == settings
 
 
-def test_an_assignment_comes_back_from_json():
+USER = {"user": "u", "password": "p"}
+
+
+@pytest.mark.parametrize("access", [Access(), Access(tls=Tls(ca="ca.pem", server_name="n"), **USER)])
+def test_an_assignment_comes_back_from_json(access):
     load = Load(workload="kv", rate_per_s=5.0, stages=(LoadStage(ramp_s=1), LoadStage(share=0.5)), settings={"keys": 3})
-    told = Assignment(load=load, endpoints={"etcd1": "h:1"}, folder="f", run_id="r", seed=3, index=1)
-    assert Assignment.from_json(told.to_json()) == told
+    told = Assignment(load=load, endpoints={"etcd1": "h:1"}, folder="f", run_id="r", seed=3, index=1, access=access)
+    assert Assignment.from_json(json.loads(json.dumps(told.to_json()))) == told
+    assert "'p'" not in repr(told)
 
 
 @pytest.mark.parametrize(("users", "processes"), [(60, 1), (61, 2), (7, 3)])
@@ -60,7 +68,7 @@ def test_every_user_is_in_exactly_one_process(users, processes):
 
 
 def test_the_table_names_what_an_experiment_may_say():
-    assert WORKLOADS["kv"] is KvSettings
+    assert WORKLOADS["kv"].settings_type is KvSettings
 
 
 def test_naming_the_workloads_imports_neither_gevent_nor_locust():

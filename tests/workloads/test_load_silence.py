@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
 from chaos.model import Load, LoadStage, LoadStatus, to_json
+from tests.leftovers import await_true
 from workloads import driver
 from workloads.assignment import Assignment
 from workloads.driver import LocustGenerator, _Child
@@ -39,13 +39,6 @@ def generator(tmp_path):
     found.kill()
 
 
-def await_true(condition) -> None:
-    until = time.monotonic() + 20.0
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 def test_values_that_were_not_said_anew_do_not_look_new(generator):
     running = generator(running=True)
     assert (running.status(), running.status().at_ns, running.status().ok) == (running.status(), 7, 3)
@@ -55,7 +48,7 @@ def test_a_running_generator_that_keeps_silent_does_not_run(generator, monkeypat
     running = generator(running=True)
     assert running.status().running
     monkeypatch.setattr(driver, "SILENT_S", 0.2)
-    await_true(lambda: not running.status().running)
+    await_true("the silence is noticed", lambda: not running.status().running, within_s=20)
     assert "generator kv-0 has said nothing for 0.2 s" in running.status().why
 
 

@@ -4,15 +4,21 @@ import random
 import shutil
 import signal
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import raw_server as raw
 
+from chaos.stacks.etcd.access import Tls
+from workloads import etcd_messages as etcd
 from workloads import http2
+from workloads.login import LoggedIn, Login
 from workloads.sabotage import Retry, sabotaged
-from workloads.unary import DEADLINE_EXCEEDED, UNAVAILABLE, CallError, Tls, Unary
+from workloads.unary import DEADLINE_EXCEEDED, UNAUTHENTICATED, UNAVAILABLE, CallError, Unary
 
 METHOD = "/test/Echo"
+ROOT = {"user": "root", "password": "secret"}
 
 
 def error_of(transport, message=b"hello"):
@@ -264,11 +270,6 @@ def test_tls_and_a_password_reach_a_real_member(tmp_path, certificates):
 
 
 def speak_with_a_password(address, tls):
-    import time
-
-    from workloads import etcd_messages as etcd
-    from workloads.login import LoggedIn
-
     plain, deadline = Unary(address, timeout_s=2, tls=tls), time.monotonic() + 20
     while True:
         try:
@@ -283,16 +284,68 @@ def speak_with_a_password(address, tls):
     plain.call("/etcdserverpb.Auth/AuthEnable", b"")
     refused = error_of(plain)
     assert refused.sent
-    tokens: dict[str, str] = {}
-    user = LoggedIn(Unary(address, timeout_s=2, tls=tls), "root", "secret", tokens)
+    login = Login(**ROOT)
+    user = LoggedIn(Unary(address, timeout_s=2, tls=tls), login, timeout_s=2)
     assert etcd.read_put(user.call(etcd.PUT, etcd.put_request("k", "2"))) > 0
-    tokens["root"] = "expired.1"
+    login.token += "-expired"
     with pytest.raises(CallError, match="invalid auth token"):
         user.call(etcd.RANGE, etcd.range_request("k"))
     assert etcd.read_range(user.call(etcd.RANGE, etcd.range_request("k"))).value == "2"
     user.close()
-    wrong = LoggedIn(Unary(address, timeout_s=2, tls=tls), "root", "wrong", {})
-    with pytest.raises(CallError, match="authenticate: ") as caught:
+    wrong = LoggedIn(Unary(address, timeout_s=2, tls=tls), Login(**{**ROOT, "password": "wrong"}), timeout_s=2)
+    with pytest.raises(CallError, match=r"authenticate as 'root': .*invalid user ID or password") as caught:
         wrong.call(etcd.RANGE, etcd.range_request("k"))
     assert not caught.value.sent
     wrong.close()
+
+
+class Doorman:
+    """A member that knows the tokens in `known`, and hands out the next one to whoever authenticates."""
+
+    def __init__(self, known, *, slow_s=0.0):
+        self.known, self.asked, self._slow_s, self._shown = known, [], slow_s, ""
+
+    def authorize(self, token):
+        self._shown = token
+
+    def call(self, method, message):
+        self.asked.append(method)
+        if method == etcd.AUTHENTICATE:
+            time.sleep(self._slow_s)
+            self.known.append(f"t{len(self.known)}")
+            return etcd.field(2, self.known[-1].encode())
+        if self._shown not in self.known:
+            raise CallError(UNAUTHENTICATED, "etcdserver: invalid auth token", sent=True)
+        return b"done"
+
+    def close(self):
+        pass
+
+
+def test_one_log_in_serves_all_users_of_a_member():
+    login, known = Login(**ROOT), []
+    doors = [Doorman(known, slow_s=0.05) for _ in range(8)]
+    users = [LoggedIn(door, login, timeout_s=10) for door in doors]
+    with ThreadPoolExecutor(len(users)) as pool:
+        assert set(pool.map(lambda user: user.call(etcd.PUT, b""), users)) == {b"done"}
+    assert len(known) == 1
+
+
+def test_a_member_that_forgot_its_tokens_refuses_each_user_once_and_logs_in_one():
+    login, known = Login(**ROOT), []
+    users = [LoggedIn(Doorman(known), login, timeout_s=10) for _ in range(5)]
+    assert [user.call(etcd.PUT, b"") for user in users] == [b"done"] * 5
+    known[:] = ["another"]
+    for user in users:
+        with pytest.raises(CallError, match="invalid auth token"):
+            user.call(etcd.PUT, b"")
+    assert [user.call(etcd.PUT, b"") for user in users] == [b"done"] * 5
+    assert known == ["another", "t1"]
+
+
+def test_who_waits_too_long_for_a_log_in_has_sent_nothing():
+    login = Login(**ROOT)
+    with login.turn:
+        with pytest.raises(CallError, match=r"authenticate: no turn within 0\.05 s") as caught:
+            LoggedIn(Doorman([]), login, timeout_s=0.05).call(etcd.PUT, b"")
+        assert (caught.value.code, caught.value.sent) == (DEADLINE_EXCEEDED, False)

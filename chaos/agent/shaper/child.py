@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chaos.agent.shaper.values import ShaperError
+from chaos.piped import ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -81,13 +82,7 @@ class Child:
         """Close its socket and wait for its end; False if it had to be killed after `timeout_s`. Idempotent."""
         with self._lock:
             self._socket.close()
-        try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            return False
-        return True
+        return ended(self._process, timeout_s)
 
     def _fate(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):

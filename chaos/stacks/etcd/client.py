@@ -4,7 +4,8 @@
     hash_kv ──POST /v3/maintenance/hashkv──▶ :2379              where the version has it
             └─GET /members/hashkv──────────▶ :2380 (peer port)  before: the gateway's .../hash is another hash
 
-One connection a request and no retries: what is asked once reaches the server at most once.
+One connection a request and no retries: what is asked once is done at most once. Only a request that was refused for
+its token, and so was not looked at, is asked again after a log-in: a member that restarts forgets all tokens.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 
 from chaos.errors import StackError
+from chaos.stacks.etcd.access import OPEN
 from chaos.stacks.etcd.errors import Code, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from chaos.model import Outcome
+    from chaos.stacks.etcd.access import Access
 
 _NO_KEEP_ALIVE = httpx.Limits(max_keepalive_connections=0)  # a kept connection may die under a request
 
@@ -42,25 +44,6 @@ class EtcdError(StackError):
     def outcome(self) -> Outcome:
         """What is known of the operation."""
         return outcome(self.code, self.message, self.sent)[0]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
-    """Files in PEM: the authority that signed the servers, and our own certificate where servers ask for one.
-
-    With users enabled too, the gateway refuses a certificate whose subject has a CommonName.
-    """
-
-    ca: Path
-    cert: Path | None = None
-    key: Path | None = None
-
-    def context(self) -> ssl.SSLContext:
-        """Return a context that trusts `ca` alone; OSError or ssl.SSLError for unreadable files."""
-        context = ssl.create_default_context(cafile=str(self.ca))
-        if self.cert is not None:
-            context.load_cert_chain(self.cert, self.key)
-        return context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +103,9 @@ class EtcdClient:
     """One member's gateway at `address` (host:port), as a context manager.
 
     `timeout_s` bounds connecting and waiting for the answer, each. `peer` is the member's peer host:port, for
-    `hash_kv` on old versions. Every method raises EtcdError when refused or unanswered.
+    `hash_kv` on old versions. Clients that share `tokens` (address → token) log in once a member: that is a proposal,
+    and a hash that is slow on purpose. Every method raises EtcdError when refused or unanswered; making a client does
+    for files of TLS that can't be used.
     """
 
     def __init__(
@@ -128,18 +113,17 @@ class EtcdClient:
         address: str,
         *,
         timeout_s: float,
-        tls: Tls | None = None,
-        user: str | None = None,
-        password: str | None = None,
+        access: Access = OPEN,
+        tokens: dict[str, str] | None = None,
         peer: str = "",
     ) -> None:
         self.address = address
         self._peer = peer
-        self._scheme = "https" if tls else "http"
-        self._login = {"name": user, "password": password or ""} if user else None
-        self._token = ""
+        self._access = access
+        self._tokens = {} if tokens is None else tokens
+        self._scheme = "https" if access.tls else "http"
         # Our own context even without TLS: httpx would load the system's authorities, 20 ms, for nothing.
-        context = tls.context() if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = self._trust() if access.tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._http = httpx.Client(timeout=timeout_s, verify=context, limits=_NO_KEEP_ALIVE, trust_env=False)
 
     def __enter__(self) -> Self:
@@ -209,6 +193,10 @@ class EtcdClient:
             answer = self._ask("GET", self._peer, "/members/hashkv", {"revision": revision})
         return KvHash(hash=int(answer.get("hash", 0)), compact_revision=int(answer.get("compact_revision", 0)))
 
+    def move_leader(self, member_id: int) -> None:
+        """Have the leader, which must be the one asked, hand its role to another member."""
+        self.call("/v3/maintenance/transfer-leadership", {"targetID": str(member_id)})
+
     # ------------------------------------------------------------ membership
 
     def members(self) -> tuple[Member, ...]:
@@ -226,27 +214,45 @@ class EtcdClient:
     # ------------------------------------------------------------ the wire
 
     def call(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """POST one request of the gateway, e.g. "/v3/kv/put", logging in first where a user was given."""
+        """POST one request of the gateway, e.g. "/v3/kv/put", logging in first where there is a user."""
+        if not self._access.user:
+            return self._ask("POST", self.address, path, body)
+        token = self._tokens.get(self.address) or self._log_in()
         try:
-            return self._ask("POST", self.address, path, body, self._authorization())
+            return self._ask("POST", self.address, path, body, token)
         except EtcdError as error:
-            if error.code == Code.UNAUTHENTICATED:  # simple tokens expire; the *next* call logs in anew
-                self._token = ""
-            raise
+            if error.code != Code.UNAUTHENTICATED:
+                raise
+        return self._ask("POST", self.address, path, body, self._log_in())  # it was refused unread, see errors.py
 
-    def _authorization(self) -> Mapping[str, str]:
-        if self._login is None:
-            return {}
-        if not self._token:
-            self._token = self._ask("POST", self.address, "/v3/auth/authenticate", self._login)["token"]
-        return {"Authorization": self._token}
+    def _log_in(self) -> str:
+        user, source = self._access.user, self._access.password_env
+        try:
+            asked = {"name": user, "password": self._access.password}
+            token = str(self._ask("POST", self.address, "/v3/auth/authenticate", asked)["token"])
+        except EtcdError as error:
+            whose = f" with the password in {source}" if source else ""
+            why = f"log-in as {user!r}{whose}: {error.message}"
+            raise EtcdError(error.code, why, address=self.address, sent=False) from error
+        self._tokens[self.address] = token
+        return token
 
-    def _ask(
-        self, method: str, address: str, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
-    ) -> dict[str, Any]:
+    def _trust(self) -> ssl.SSLContext:
+        assert self._access.tls is not None
+        try:
+            return self._access.tls.context()
+        except OSError as error:  # a broken file's ssl.SSLError too
+            raise EtcdError(Code.UNAVAILABLE, f"tls: {error}", address=self.address, sent=False) from error
+
+    def _ask(self, method: str, address: str, path: str, body: Mapping[str, Any], token: str = "") -> dict[str, Any]:
+        tls = self._access.tls
         try:
             answer = self._http.request(
-                method, f"{self._scheme}://{address}{path}", content=json.dumps(body), headers=headers
+                method,
+                f"{self._scheme}://{address}{path}",
+                content=json.dumps(body),
+                headers={"Authorization": token} if token else None,
+                extensions={"sni_hostname": tls.server_name} if tls and tls.server_name else None,
             )
             return _read(answer, address)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:

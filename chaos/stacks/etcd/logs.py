@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+
+from chaos.model import Power, Suspicion
 
 _MESSAGE_KEYS = ("msg", "error", "panic", "reason")
 _QUIET_LEVELS = ("debug", "info")
@@ -28,25 +30,14 @@ SUSPICIOUS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 """Pattern and its one-word name. A JSON line is matched as "level=<level> <message> <error>"."""
 
-EXPLAINED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), by)
-    for pattern, by in (
-        (r"no space left on device|input/output error", "a disk fault"),
-        (r"cannot assign requested address|network is (unreachable|down)", "a node without its link"),
-        (r"wal: .*(unexpected EOF|crc mismatch)", "power lost in the middle of a write"),
+EXPLAINED: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), kinds)
+    for pattern, kinds in (
+        (r"cannot assign requested address|network is (unreachable|down)", (Power.kind,)),  # the link goes first
+        (r"wal: .*(unexpected EOF|crc mismatch)", (Power.kind,)),  # it went in the middle of a write
     )
 )
-"""Suspicious lines that a fault of ours may have caused, and which."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suspicion:
-    """A line that somebody should read. `number` counts from 1; `explained_by` names a fault that may cause it."""
-
-    number: int
-    line: str
-    what: str
-    explained_by: str = ""
+"""Suspicious lines that an action of ours may have caused, and its kinds. Packets lost or late explain none of them."""
 
 
 def suspicious_lines(text: str) -> list[Suspicion]:
@@ -59,19 +50,34 @@ def _suspicion(number: int, line: str) -> Suspicion | None:
     essence = _essence(line)
     for pattern, what in SUSPICIOUS:
         if pattern.search(essence):
-            by = next((by for p, by in EXPLAINED if p.search(essence)), "")
-            return Suspicion(number=number, line=line, what=what, explained_by=by)
+            kinds = next((kinds for p, kinds in EXPLAINED if p.search(essence)), ())
+            return Suspicion(number=number, line=line, what=what, explained_by=kinds, at_s=_at_s(line))
     return None
+
+
+def _entry(line: str) -> Any:
+    """Return what a JSON line holds; None for a line that was torn by a kill, or is not zap's."""
+    try:
+        return json.loads(line) if line.startswith("{") else None
+    except ValueError:
+        return None
+
+
+def _at_s(line: str) -> float | None:
+    """Return when a JSON line was written; None for one that names no zone, as plain text never does."""
+    entry = _entry(line)
+    try:
+        at = datetime.fromisoformat(str(entry["ts"])) if isinstance(entry, dict) else None
+    except (KeyError, ValueError):
+        return None
+    return None if at is None or at.tzinfo is None else at.timestamp()
 
 
 def _essence(line: str) -> str:
     """Return what of a line is to be matched."""
-    if not line.startswith("{"):
+    entry = _entry(line)
+    if entry is None:
         return line
-    try:
-        entry: Any = json.loads(line)
-    except ValueError:
-        return line  # torn by a kill, or not zap's
     if not isinstance(entry, dict) or entry.get("level") in _QUIET_LEVELS:
         return ""
     return " ".join([f"level={entry.get('level', '')}", *(str(entry[key]) for key in _MESSAGE_KEYS if key in entry)])

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 from typing import TYPE_CHECKING, TypeVar
 
-from chaos.stacks.etcd.client import EtcdClient, EtcdError, MemberStatus, Tls
+from chaos.stacks.etcd.access import OPEN, Access
+from chaos.stacks.etcd.client import EtcdClient, EtcdError, MemberStatus
 from chaos.stacks.etcd.errors import Code
 
 if TYPE_CHECKING:
@@ -35,18 +36,16 @@ class Members:
     endpoints: Mapping[str, str]
     peers: Mapping[str, str]
     entered: Callable[[], AbstractContextManager[object]] = nullcontext
-    tls: Tls | None = None
-    user: str | None = None
-    password: str | None = None
+    access: Access = OPEN
+    tokens: dict[str, str] = field(default_factory=dict, repr=False)  # see EtcdClient
 
     def client(self, node: str, timeout_s: float) -> EtcdClient:
         """Return a client of one member; use it inside `entered`."""
         return EtcdClient(
             self.endpoints[node],
             timeout_s=timeout_s,
-            tls=self.tls,
-            user=self.user,
-            password=self.password,
+            access=self.access,
+            tokens=self.tokens,
             peer=self.peers.get(node, ""),
         )
 

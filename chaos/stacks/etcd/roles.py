@@ -35,6 +35,16 @@ def followers(statuses: Statuses) -> tuple[str, ...]:
     return tuple(name for name in _agreeing(statuses) if name != leader(statuses))
 
 
+def successor(role: str, names: Sequence[str], statuses: Statuses) -> str:
+    """Return who should lead so that all of `names` hold `role`; "" if they do, or if nobody could see to that."""
+    first, others = leader(statuses), followers(statuses)
+    if role == "leader" and len(names) == 1 and names[0] in others:
+        return names[0]
+    if role == "follower" and first in names:
+        return next((name for name in others if name not in names), "")
+    return ""
+
+
 def has_quorum(statuses: Statuses, members: int) -> bool:
     """Whether enough of `members` were seen to agree on one leader that is among them."""
     return len(_agreeing(statuses)) >= quorum(members)

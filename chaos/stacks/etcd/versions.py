@@ -5,7 +5,8 @@
     Go module ───────go build, go.sum beside us─┘      (whole or not at all: one rename)
 
 Nothing is installed. A version is also the path of a binary, which is then used where it lies.
-`python -m chaos.stacks.etcd.versions` provides the versions that the shipped experiments use.
+`python -m chaos.stacks.etcd.versions [VERSION …]` provides these ("default": the default one), else all that the
+shipped experiments use.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from chaos.errors import UsageError
+from chaos.positions import nearest
 from chaos.stacks.etcd.sources import SOURCES, Source
 
 DEFAULT_VERSION = "3.5.35"
@@ -62,8 +64,7 @@ def provide(version: str, say: Say = lambda _: None) -> Path:
     """
     if is_path(version):
         return _runnable(Path(version))
-    if version not in SOURCES:
-        raise UsageError(f"etcd {version}: no such version; there are {', '.join(SOURCES)}, or the path of a binary")
+    _source(version)
     folder = cache() / "etcd" / version
     if not _whole(folder):
         with _alone(folder):
@@ -72,15 +73,44 @@ def provide(version: str, say: Say = lambda _: None) -> Path:
     return folder / "etcd"
 
 
+def origin(version: str) -> str:
+    """Return `version` with where it comes from and whether it is at hand; fetches nothing.
+
+    UsageError for an unknown version, and for a path that is no etcd.
+    """
+    if is_path(version):
+        return f"{version}: a binary that says it is {reported(_runnable(Path(version)))}"
+    source = _source(version)
+    if _whole(cache() / "etcd" / version):
+        return f"{version}: {source.origin}, at hand"
+    return f"{version}: {source.origin}, not at hand: it will be fetched or built first"
+
+
 def sha256(path: Path) -> str:
     """Return the hex SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def executable(pid: int, argument: str) -> Path | None:
+    """Return /proc/<pid>/exe if it can be read here, of a process that was started with `argument`; else None."""
+    proc = Path(f"/proc/{pid}")
+    try:
+        argv = (proc / "cmdline").read_text().split("\0")
+        (proc / "exe").stat()
+    except OSError:
+        return None
+    return proc / "exe" if argument in argv else None
+
+
 def reported(binary: Path) -> str:
     """Return the version that a binary says it is, e.g. "3.5.35"; UsageError if it isn't etcd."""
-    run = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False, timeout=30)
+    try:
+        run = subprocess.run(
+            [binary, "--version"], capture_output=True, text=True, errors="replace", check=False, timeout=30
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UsageError(f"{binary}: can't be asked for its version: {error}; give etcd's server binary") from error
     found = re.search(r"^etcd Version: (\S+)", run.stdout, re.MULTILINE)
     if found is None:
         raise UsageError(
@@ -90,6 +120,16 @@ def reported(binary: Path) -> str:
 
 
 # ---------------------------------------------------------------- the cache
+
+
+def _source(version: str) -> Source:
+    if version in SOURCES:
+        return SOURCES[version]
+    near = nearest(version, SOURCES)
+    hint = f"did you mean '{near}'? There" if near else "there"
+    raise UsageError(
+        f"etcd {version}: no such version; {hint} are {', '.join(SOURCES)}, or the path of a binary, with a slash in it"
+    )
 
 
 def _runnable(path: Path) -> Path:
@@ -168,17 +208,20 @@ def _tail(text: str) -> str:
     return text.strip()[-200:]
 
 
-def main() -> int:
-    """Provide the shipped versions, telling what happens."""
-    for version in SHIPPED:
+def main(asked: Sequence[str]) -> int:
+    """Provide the versions that are asked for, telling what happens; one that can't be had keeps no other away."""
+    exit_code = 0
+    for version in asked or SHIPPED:
+        chosen = DEFAULT_VERSION if version == "default" else version
         try:
-            path = provide(version, lambda line: print(line, flush=True))  # noqa: T201 — this is a command
+            path = provide(chosen, lambda line: print(line, flush=True))  # noqa: T201 — this is a command
         except UsageError as error:
-            print(error, file=sys.stderr)  # noqa: T201 — this is a command
-            return error.exit_code
-        print(f"etcd {version}: {path}", flush=True)  # noqa: T201 — this is a command
-    return 0
+            print(f"etcd {chosen} can't be had: {error}", file=sys.stderr, flush=True)  # noqa: T201 — this is a command
+            exit_code = error.exit_code
+        else:
+            print(f"etcd {chosen}: {path}", flush=True)  # noqa: T201 — this is a command
+    return exit_code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

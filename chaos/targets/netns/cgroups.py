@@ -126,6 +126,21 @@ def _limit_cpu(folder: Path, cores: float) -> None:
         (folder / "cpu.max").write_text(f"{quota_us} {_PERIOD_US}", encoding="ascii")
 
 
+def tops(places: Parents) -> list[Path]:
+    """Return the cgroups of all labs, living and dead, that are where we could have made them."""
+    parents = [place for place in (places.freeze, places.cpu_v1) if place is not None]
+    return sorted(top for place in parents for top in place.glob("chaosgate-cg*"))
+
+
+def populated(top: Path) -> bool:
+    """Tell whether a process is in a cgroup or in one below it."""
+    for folder, _, _ in os.walk(top):
+        with contextlib.suppress(OSError):  # gone meanwhile, and so empty
+            if Path(folder, "cgroup.procs").read_text(encoding="ascii").strip():
+                return True
+    return False
+
+
 def remove(tops: Iterable[Path]) -> tuple[Path, ...]:
     """Remove these cgroups and those below; return those that were there and went.
 

@@ -134,9 +134,9 @@ class NetnsInjection:
 
     def _confirm(self) -> None:
         """Measure, and again if a noisy moment left doubt; a mismatch is never measured away."""
-        pcap = self._target.evidence_file(f"{self.name}-confirm.pcap")
+        capture = self._target.evidence_file(f"{self.name}-confirm.pcapng")
         for _ in range(ATTEMPTS):
-            told = self._measured_once(pcap)
+            told = self._measured_once(capture)
             proofs = {fidelity.proof(mine) for _, _, mine in told}
             if self._healing.is_set() or Proof.MISMATCH in proofs or Proof.INCONCLUSIVE not in proofs:
                 break
@@ -144,15 +144,14 @@ class NetnsInjection:
             if self._healing.is_set() and part.death is None:  # seen in force or not: it no longer can be told
                 mine.append(fidelity.check("measured while in force", holds=None, why="it was healed meanwhile"))
             proof = fidelity.proof(mine)
-            self._say(
-                part, "confirm", mine, proof, _sentence(proof, mine), effective_ns or part.applied_ns, (pcap.name,)
-            )
+            files = (capture.name,) if capture.exists() else ()
+            self._say(part, "confirm", mine, proof, _sentence(proof, mine), effective_ns or part.applied_ns, files)
 
-    def _measured_once(self, pcap: Path) -> list[tuple[Part, int | None, list[Measurement]]]:
+    def _measured_once(self, capture: Path) -> list[tuple[Part, int | None, list[Measurement]]]:
         """Look and measure once: each part, since when it is in force if signs tell, and what was measured."""
         found = [self._signs_undisturbed(part) for part in self._parts]
         flows, tail_s = flows_of(self._plan)
-        paths = self._plan.judge(self._target.bare, self._flows(flows, tail_s, pcap))
+        paths = self._plan.judge(self._target.bare, self._flows(flows, tail_s, capture))
         told = []
         for part, (at_ns, seen) in zip(self._parts, found, strict=True):
             subject = part.aimed.subject
@@ -184,10 +183,10 @@ class NetnsInjection:
             proof = fidelity.proof(mine)
             self._say(part, "watch", mine, proof, _sentence(proof, mine))
 
-    def _flows(self, flows: Sequence[Mapping[str, Any]], tail_s: float, pcap: Any = None) -> dict[Any, Flow]:
+    def _flows(self, flows: Sequence[Mapping[str, Any]], tail_s: float, capture: Path | None = None) -> dict[Any, Flow]:
         if not flows:
             return {}
-        more = {"pcap": str(pcap)} if pcap else {}
+        more = {"capture": str(capture)} if capture else {}
         seconds = max(flow["packets"] / flow["per_s"] for flow in flows) + tail_s
         answer = self._target.client.ask("measure", seconds + REPLY_S, flows=list(flows), tail_s=tail_s, **more)
         return read_flows(answer)

@@ -7,7 +7,6 @@ forked, and a lab opened from a pool of workers must not die with a worker.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import select
@@ -21,8 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chaos.errors import TargetError
+from chaos.jsonlines import JsonLines
+from chaos.piped import PipedProcess, last_line
 
 if TYPE_CHECKING:
+    from chaos.jsonlines import Said
     from chaos.targets.netns.init import Plan
 
 _UP_S = 20.0
@@ -49,9 +51,9 @@ class Init:
         started = box.get()
         if isinstance(started, OSError):
             raise TargetError(f"can't start a lab's init: {started}") from started
-        self._process = started
-        self._log = log
-        self._heard = b""
+        self._process, self._log = PipedProcess(started, log), log
+        self._said: queue.Queue[Said] = queue.Queue()
+        self._lines = JsonLines(self._process, name=f"lab-{plan.id}", heard=self._said.put, ended=self._died)
         self._pidfd, self._ended = -1, False
         self.pid = 0
         self.netns: dict[str, int] = {}
@@ -62,40 +64,26 @@ class Init:
             raise
 
     def _agree(self, plan: Plan) -> None:
-        assert self._process.stdin is not None
         deadline = time.monotonic() + _UP_S
-        with contextlib.suppress(BrokenPipeError):  # it died; its log says why
-            self._process.stdin.write(json.dumps(asdict(plan)).encode() + b"\n")
-            self._process.stdin.flush()
+        self._lines.say(asdict(plan))
         self.pid = self._told("pid", deadline)
         self._pidfd = os.pidfd_open(self.pid)
         self.netns = dict(self._told("netns", deadline))
 
     def _told(self, key: str, deadline: float) -> Any:
-        """Read on until the init has told `key`."""
+        """Listen on until the init has told `key`."""
         while True:
-            words = json.loads(self._line(deadline))
-            if "error" in words:
-                raise TargetError(f"no lab: {words['error']}")
-            if key in words:
-                return words[key]
+            try:
+                said = self._said.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                said = {"error": f"its init is not up after {_UP_S} s; its log ends: {last_line(self._log)}"}
+            if "error" in said:
+                raise TargetError(f"no lab: {said['error']}")
+            if key in said:
+                return said[key]
 
-    def _line(self, deadline: float) -> bytes:
-        assert self._process.stdout is not None
-        out = self._process.stdout.fileno()
-        while b"\n" not in self._heard:
-            ready = _readable(out, deadline - time.monotonic())
-            part = os.read(out, 1 << 16) if ready else b""
-            if not part:
-                why = "died" if ready else f"is not up after {_UP_S} s"
-                raise TargetError(f"no lab: its init {why}; {self._log} ends: {self._last_words()}")
-            self._heard += part
-        line, _, self._heard = self._heard.partition(b"\n")
-        return line
-
-    def _last_words(self) -> str:
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
-        return " | ".join(lines) or "without a word"
+    def _died(self) -> None:
+        self._said.put({"error": f"its init {self._process.fate()}"})
 
     @property
     def alive(self) -> bool:
@@ -108,22 +96,16 @@ class Init:
             return
         with contextlib.suppress(ProcessLookupError):
             if self._pidfd < 0:
-                self._process.kill()  # an init that has not told its pid goes with who forked it, by PDEATHSIG
+                self._lines.end(0.0)  # an init that has not told its pid goes with who forked it, by PDEATHSIG
             else:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         self._thread.join(_DOWN_S)
         if self.alive or (self._pidfd >= 0 and not _readable(self._pidfd, _DOWN_S)):
             raise TargetError(f"the lab's init, pid {self.pid}, would not die within {_DOWN_S} s")
         self._ended = True
-        self._close()
-
-    def _close(self) -> None:
         if self._pidfd >= 0:
             os.close(self._pidfd)
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+        self._lines.end(0.0)
 
 
 def _readable(fd: int, timeout_s: float) -> bool:

@@ -3,7 +3,8 @@
     <base>/<id>/owner.lock   flock: held by the controller and the lab's init, as long as either lives
                 groups.json  the cgroups it was about to make, written before they were made
 
-A lock that nobody holds has no owner: the folder and its cgroups go. Age proves nothing, and is never asked.
+A lock that nobody holds has no owner: the folder and its cgroups go. Age proves nothing, and is never asked. Cgroups
+whose folder was removed by hand bear their lab's id: they go if no process holds that lab's lock, or is in them.
 
 What stands in these folders is acted upon with all our powers, and the base has a name that everybody can guess: a
 link, or a folder that another user made, is refused (as ssh refuses the files of others, ssh_config(5)).
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 LOCK = "owner.lock"
 GROUPS = "groups.json"
+PROC = Path("/proc")
 _ID = re.compile(r"cg[0-9a-f]{8}")
 
 
@@ -144,3 +146,34 @@ def sweep(base: Path) -> Swept:
         finally:
             os.close(lock)
     return Swept(labs=tuple(labs), groups=tuple(groups), failed=tuple(failed))
+
+
+def sweep_orphans(base: Path, places: cgroups.Parents) -> Swept:
+    """Remove our cgroups of labs that have no folder below `base` and, wherever their folder is or was, do not live."""
+    found = [top for top in cgroups.tops(places) if _ID.fullmatch(_lab_of(top)) and is_ours(top)]
+    held = held_labs() if found else set()  # looked at after the cgroups: a lab has its lock before it has any
+    dead = [top for top in found if _lab_of(top) not in held and not (base / _lab_of(top)).exists()]
+    gone: list[Path] = []
+    failed: list[str] = []
+    for top in dead:
+        if not cgroups.populated(top):
+            try:
+                gone += cgroups.remove([top])
+            except OSError as error:
+                failed.append(str(error))
+    return Swept(groups=tuple(gone), failed=tuple(failed))
+
+
+def _lab_of(top: Path) -> str:
+    return top.name.removeprefix("chaosgate-")
+
+
+def held_labs() -> set[str]:
+    """Return the ids of labs whose lock a process has open, be its folder removed or not; others' may be hidden."""
+    held: set[str] = set()
+    for descriptor in PROC.glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            path = Path(str(descriptor.readlink()).removesuffix(" (deleted)"))
+            if path.name == LOCK:
+                held.add(path.parent.name)
+    return held

@@ -11,6 +11,7 @@ replays the journal of the old one before it does anything else.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import platform
 import sys
@@ -25,6 +26,7 @@ from chaos.agent.points import effect
 from chaos.errors import AgentError, CapabilityError, DirtyError, HarnessError, TargetError
 from chaos.fidelity import check
 from chaos.model import Aimed, Cut, Freeze, NodeAction, Power, Shape, Signal, StackAction, to_json
+from chaos.piped import PipedProcess
 from chaos.targets.netns import probing
 from chaos.targets.netns.baseline import Baseline
 from chaos.targets.netns.client import AgentClient
@@ -67,6 +69,7 @@ class NetnsTarget:
         self.client = self._start_agent()
         self._learn(40, 80.0)
         self._before = self._kernel()  # after the first packets: links that come up change their state until then
+        self._keep("kernel-before.json", self._before)
         self._refreshing = threading.Thread(target=self._refresh, name="bare-paths", daemon=True)
         self._refreshing.start()
 
@@ -186,9 +189,19 @@ class NetnsTarget:
         with self._lock:
             if any(other is not injection for other in self._in_force):
                 return ()
-        after = self._kernel()
+        name = "kernel network state restored = before"
+        try:
+            after = self._kernel()
+        except AgentError as error:
+            return (check(name, holds=None, why=str(error)),)
+        self._keep(f"{injection.name}-healed-kernel.json", after)
+        if unseen := not_looked_at(self._before, after):
+            return (check(name, holds=None, why=f"not looked at: {', '.join(unseen)}"),)
         where = "; ".join(differences(self._before, after))
-        return (check("kernel network state restored = before", holds=not where, why=where),)
+        return (check(name, holds=not where, why=where),)
+
+    def _keep(self, name: str, state: Mapping[str, Any]) -> None:
+        self.evidence_file(name).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
     def revive_agent(self) -> None:
         """Start a new agent if the old one died; it replays the journal first."""
@@ -203,7 +216,7 @@ class NetnsTarget:
         log = self.lab.folder / "run" / "agent.log"
         with log.open("ab") as stderr:
             process = effect("agent.start", lambda: self._spawn_agent(stderr.fileno()))
-        client = AgentClient(process, lease_s=self._lease_s, on_event=self._heard)
+        client = AgentClient(PipedProcess(process, log), lease_s=self._lease_s, on_event=self._heard)
         try:
             self._greeting = client.hello(self._hello(), HELLO_S)
         except AgentError as error:
@@ -321,6 +334,12 @@ def clear_leftovers(base: Path) -> None:
     heal_leftovers(base)
     if failed := sweep(base).failed:
         raise DirtyError(f"a dead run left what would not go: {'; '.join(failed)}; `chaosgate heal` tries again")
+
+
+def not_looked_at(*states: Mapping[str, Any]) -> list[str]:
+    """Name what no program could tell of, in any of these states: the kinds whose program is not installed."""
+    parts = [part for state in states for part in state.values()]
+    return sorted({kind for part in parts for kind, found in part.items() if found is None})
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

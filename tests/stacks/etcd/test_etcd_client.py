@@ -4,11 +4,13 @@ import contextlib
 import socket
 import subprocess
 import threading
+from dataclasses import replace
 
 import pytest
 
 from chaos.model import Node, Outcome, Process
-from chaos.stacks.etcd.client import EtcdClient, EtcdError, Tls
+from chaos.stacks.etcd.access import Access, Tls
+from chaos.stacks.etcd.client import EtcdClient, EtcdError
 from chaos.stacks.etcd.errors import Code
 from chaos.stacks.etcd.versions import DEFAULT_VERSION, SHIPPED, provide
 from tests.stacks.etcd.clusters import cluster
@@ -149,6 +151,10 @@ def test_a_proxy_in_the_environment_is_not_used(monkeypatch):
 # ---------------------------------------------------------------- TLS, users
 
 
+GUEST = {"user": "guest", "password": "g"}
+ROOT = {"user": "root", "password": "secret", "password_env": "PW"}
+
+
 def openssl(folder, *args):
     subprocess.run(["openssl", *args], cwd=folder, check=True, capture_output=True)
 
@@ -199,41 +205,51 @@ def answers(client):
 @pytest.mark.real
 def test_tls_and_users_are_kept_and_a_stranger_is_refused(tmp_path):
     with one_secured_member(tmp_path) as address:
-        known = Tls(ca=tmp_path / "ca.crt", cert=tmp_path / "client.crt", key=tmp_path / "client.key")
-        with EtcdClient(address, timeout_s=2, tls=known) as client:
+        known = tls_of(tmp_path)
+        with EtcdClient(address, timeout_s=2, access=Access(tls=known)) as client:
             until(lambda: answers(client))
             for path, body in (
-                ("/v3/auth/user/add", {"name": "root", "password": "secret"}),
-                ("/v3/auth/user/add", {"name": "guest", "password": "g"}),
+                ("/v3/auth/user/add", {"name": "root", "password": ROOT["password"]}),
+                ("/v3/auth/user/add", {"name": "guest", "password": GUEST["password"]}),
                 ("/v3/auth/role/add", {"name": "root"}),
                 ("/v3/auth/user/grant", {"user": "root", "role": "root"}),
                 ("/v3/auth/enable", {}),
             ):
                 client.call(path, body)
 
-        owner = {"tls": known, "user": "root", "password": "secret"}
-        with EtcdClient(address, timeout_s=2, **owner) as root:
+        owner, tokens = Access(tls=known, **ROOT), {}
+        with EtcdClient(address, timeout_s=2, access=owner, tokens=tokens) as root:
             assert root.put("k", "v") == 2
             assert root.get("k").value == "v"
             assert root.hash_kv().hash
-            root._token = "no.1"  # noqa: S105 — one that the server has forgotten, as it does after five minutes
-            with pytest.raises(EtcdError, match="invalid auth token") as caught:
-                root.put("k", "w")
-            assert caught.value.outcome is Outcome.FAILED
+            first = dict(tokens)
+            tokens[address] = "no.1"  # one that the server has forgotten, as it does when it restarts
             assert root.put("k", "w") == 3  # logged in anew, and not written twice
+            assert tokens != first
+            assert list(tokens) == [address]
 
         refused = {
-            "another password": {"tls": known, "user": "root", "password": "wrong"},
-            "no rights": {"tls": known, "user": "guest", "password": "g"},
-            "no user": {"tls": known},
-            "no certificate": {**owner, "tls": Tls(ca=tmp_path / "ca.crt")},
-            "no TLS": {"user": "root", "password": "secret"},
+            "log-in as 'root' with the password in PW: .* invalid user ID or password": replace(
+                owner, **{**ROOT, "password": "wrong"}
+            ),
+            "permission denied": Access(tls=known, **GUEST),
+            "user name is empty": Access(tls=known),
+            "certificate required|reset|disconnected": replace(owner, tls=Tls(ca=known.ca)),
+            "reset|disconnected|400": replace(owner, tls=None),
         }
-        for who, settings in refused.items():
-            with EtcdClient(address, timeout_s=2, **settings) as client, pytest.raises(EtcdError):
-                client.put("k", who)
-        with EtcdClient(address, timeout_s=2, **owner) as root:
+        for why, access in refused.items():
+            with (
+                EtcdClient(address, timeout_s=2, access=access) as client,
+                pytest.raises(EtcdError, match=why) as caught,
+            ):
+                client.put("k", why)
+            assert "secret" not in str(caught.value)
+        with EtcdClient(address, timeout_s=2, access=owner) as root:
             assert root.get("k").value == "w"
+
+
+def tls_of(folder):
+    return Tls(ca=str(folder / "ca.crt"), cert=str(folder / "client.crt"), key=str(folder / "client.key"))
 
 
 @pytest.mark.real
@@ -244,7 +260,7 @@ def test_a_server_of_another_authority_is_refused(tmp_path):
         other.mkdir()
         authority(other)
         with (
-            EtcdClient(address, timeout_s=2, tls=Tls(ca=other / "ca.crt")) as client,
+            EtcdClient(address, timeout_s=2, access=Access(tls=Tls(ca=str(other / "ca.crt")))) as client,
             pytest.raises(EtcdError, match="certificate verify failed") as caught,
         ):
             client.status()
@@ -258,3 +274,9 @@ def can_connect(address):
     except OSError:
         return False
     return True
+
+
+def test_certificates_that_are_not_there_are_an_answer_too(tmp_path):
+    with pytest.raises(EtcdError, match=r"tls: .*No such file") as caught:
+        EtcdClient("127.0.0.1:1", timeout_s=1, access=Access(tls=tls_of(tmp_path)))
+    assert not caught.value.sent

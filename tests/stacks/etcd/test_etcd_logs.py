@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chaos.model import NODE_ACTIONS
 from chaos.stacks.etcd.logs import suspicious_lines
 from tests.stacks.etcd.clusters import cluster
 
 
 def entry(level, msg, **more):
-    return json.dumps({"level": level, "ts": "2026-01-01T00:00:00Z", "caller": "x.go:1", "msg": msg, **more})
+    return json.dumps({"level": level, "ts": "2026-01-01T00:00:00Z", "caller": "x.go:1", "msg": msg} | more)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def entry(level, msg, **more):
 )
 def test_trouble_is_found_with_its_line_number(line, what):
     (found,) = suspicious_lines("\n".join([entry("info", "ready"), line, entry("warn", "slow")]))
-    assert (found.number, found.line, found.what, found.explained_by) == (2, line, what, "")
+    assert (found.number, found.line, found.what, found.explained_by) == (2, line, what, ())
 
 
 @pytest.mark.parametrize(
@@ -49,15 +50,35 @@ def test_ordinary_lines_are_no_trouble(line):
 
 
 @pytest.mark.parametrize(
-    ("line", "by"),
+    ("line", "kinds"),
     [
-        (entry("fatal", "failed to save", error="write: no space left on device"), "a disk fault"),
-        (entry("panic", "listen", error="cannot assign requested address"), "a node without its link"),
+        (entry("fatal", "failed to save", error="write: no space left on device"), ()),  # no fault of ours fills a disk
+        (entry("fatal", "failed to save", error="fsync: input/output error"), ()),
+        (entry("panic", "listen", error="cannot assign requested address"), ("power",)),
+        (entry("fatal", "wal: crc mismatch"), ("power",)),
     ],
 )
-def test_trouble_that_a_fault_may_cause_names_the_fault(line, by):
+def test_trouble_that_an_action_may_cause_names_its_kinds(line, kinds):
     (found,) = suspicious_lines(line)
-    assert found.explained_by == by
+    assert found.explained_by == kinds
+    assert set(kinds) <= NODE_ACTIONS.keys()
+
+
+@pytest.mark.parametrize(
+    ("ts", "at_s"),
+    [
+        ("2026-01-01T00:00:00.250000Z", 1767225600.25),
+        ("2026-01-01T01:00:00.250+0100", 1767225600.25),
+        ("2026-01-01T00:00:00.25", None),  # of which zone?
+        ("soon", None),
+        (17, None),
+    ],
+)
+def test_a_line_tells_when_it_was_written_if_it_names_its_zone(ts, at_s):
+    (found,) = suspicious_lines(entry("fatal", "gone", ts=ts))
+    assert found.at_s == at_s
+    (plain,) = suspicious_lines("2026-01-01 00:00:00.0 C | etcdmain: database file is corrupt")
+    assert plain.at_s is None
 
 
 @given(st.text())

@@ -71,3 +71,14 @@ def test_leader_and_followers_are_never_the_same_and_agree(statuses):
     assert all(statuses[n].raft_term == statuses[first].raft_term for n in others)
     if roles.not_ready(statuses, tuple(statuses)) == "":
         assert roles.has_quorum(statuses, len(statuses))
+
+
+def test_a_leader_is_made_by_a_move_and_a_follower_by_moving_it_away():
+    assert roles.successor("leader", ["c"], HEALTHY) == "c"
+    assert roles.successor("leader", ["b"], HEALTHY) == ""
+    assert roles.successor("leader", ["gone"], HEALTHY) == ""
+    assert roles.successor("follower", ["b"], HEALTHY) == "a"
+    assert roles.successor("follower", ["a", "b"], HEALTHY) == "c"
+    assert roles.successor("follower", ["a", "b", "c"], HEALTHY) == ""
+    assert roles.successor("follower", ["a"], HEALTHY) == ""
+    assert roles.successor("member", ["b"], HEALTHY) == ""

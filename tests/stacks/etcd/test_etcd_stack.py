@@ -90,6 +90,29 @@ def test_each_version_comes_up_and_survives_its_leader(version):
 
 
 @pytest.mark.real
+@pytest.mark.parametrize("version", SHIPPED)
+def test_leadership_goes_to_whom_it_is_asked_for(version):
+    with cluster(version) as (stack, _):
+        (first,) = stack.find("leader", "", 1.0)
+        heir = next(name for name in stack.member_names if name != first.name)
+        assert stack.hand_over("leader", [first.name], 5.0) == ""
+        assert stack.hand_over("leader", [heir], 5.0) == f"leadership moved from {first.name} to {heir}"
+        assert [node.name for node in stack.find("leader", "", 1.0)] == [heir]
+        assert heir not in stack.hand_over("follower", [heir, first.name], 5.0).split(" to ")[1]
+        assert {heir, first.name} == {node.name for node in stack.find("follower", "", 1.0)}
+
+
+@pytest.mark.real
+def test_a_stopped_heir_is_not_handed_the_leadership():
+    with cluster() as (stack, target):
+        (first,) = stack.find("leader", "", 1.0)
+        heir = next(name for name in stack.member_names if name != first.name)
+        with target.stopped(heir):
+            assert stack.hand_over("leader", [heir], 2.0) == ""  # not seen to follow, so no candidate
+            assert [node.name for node in stack.find("leader", "", 1.0)] == [first.name]
+
+
+@pytest.mark.real
 def test_nobody_leads_without_a_majority():
     with cluster() as (stack, target):
         target.kill("etcd1")

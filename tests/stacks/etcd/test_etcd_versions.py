@@ -31,6 +31,15 @@ class NextDoor:
         return Path(shutil.copy(self.file, scratch / "made"))
 
 
+class Nowhere:
+    """A source that can't be reached."""
+
+    origin = "nowhere"
+
+    def fetch(self, scratch, say):
+        raise UsageError("nobody has it; write to us")
+
+
 @pytest.fixture
 def next_door(monkeypatch, tmp_path):
     """An empty cache, whose 3.5.1 comes from next door."""
@@ -48,6 +57,52 @@ def test_the_cache_is_where_its_user_says(monkeypatch, tmp_path):
     assert versions.cache() == Path.home() / ".cache/chaosgate"
     monkeypatch.setenv("CHAOSGATE_CACHE", str(tmp_path / "mine"))
     assert versions.cache() == tmp_path / "mine"
+
+
+def test_of_each_version_it_is_told_where_it_is_from_and_nothing_is_fetched(monkeypatch, tmp_path):
+    monkeypatch.setenv("CHAOSGATE_CACHE", str(tmp_path / "empty"))
+    for version, source in versions.available().items():
+        told = versions.origin(version)
+        assert told == f"{version}: {source.origin}, not at hand: it will be fetched or built first"
+    assert not (tmp_path / "empty").exists()
+
+
+@pytest.mark.real
+def test_of_what_is_there_it_is_told_that_it_is(next_door):
+    path = versions.provide(REAL)
+    assert versions.origin(REAL) == f"{REAL}: a folder next door, at hand"
+    assert versions.origin(str(path)) == f"{path}: a binary that says it is {REAL}"
+    assert len(next_door.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("9.9.9", r"etcd 9\.9\.9: no such version; there are 3\.4\.23, 3\.5\.1, .* or the path of a binary"),
+        ("v3.5.1", r"did you mean '3\.5\.1'\? There are 3\.4\.23"),
+        ("/nowhere/etcd", r"/nowhere/etcd: no such file; give the path"),
+    ],
+)
+def test_a_version_that_there_is_not_has_no_origin(version, said):
+    for ask in (versions.origin, versions.provide):
+        with pytest.raises(UsageError, match=said):
+            ask(version)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "said"),
+    [
+        ("#!/bin/sh\necho 'etcd Version: 3.5.1'\n", 0o644, "can't be executed; chmod [+]x would do"),
+        ("#!/bin/sh\necho hello\n", 0o755, "does not report an etcd version: 'hello'"),
+        ("no program at all\n", 0o755, "can't be asked for its version: .*Exec format error"),
+    ],
+)
+def test_a_file_that_is_no_etcd_has_no_origin(tmp_path, text, mode, said):
+    path = tmp_path / "etcd"
+    path.write_text(text)
+    path.chmod(mode)
+    with pytest.raises(UsageError, match=said):
+        versions.origin(str(path))
 
 
 def test_every_version_that_ships_is_available_and_each_module_has_its_sums():
@@ -115,6 +170,27 @@ def test_a_source_that_holds_another_version_is_refused_and_nothing_is_kept(next
     with pytest.raises(UsageError, match=r"a folder next door holds 3\.5\.1 here; choose another of 3\.4\.23"):
         versions.provide("3.4.23")
     assert versions.installed() == ()
+
+
+@pytest.mark.real
+def test_the_command_provides_what_it_is_asked_for_and_one_that_can_not_be_had_keeps_no_other_away(next_door, capfd):
+    assert versions.main(["9.9", REAL]) == 2
+    told = capfd.readouterr()
+    assert told.err.startswith("etcd 9.9 can't be had: etcd 9.9: no such version; there are")
+    assert told.out == f"copying\netcd {REAL}: {versions.cache()}/etcd/{REAL}/etcd\n"
+    assert versions.installed() == (REAL,)
+    assert len(next_door.asked) == 1
+
+
+@pytest.mark.real
+@pytest.mark.usefixtures("next_door")
+@pytest.mark.parametrize(("asked", "provided"), [([], versions.SHIPPED), (["default"], (versions.DEFAULT_VERSION,))])
+def test_the_command_knows_the_default_and_without_arguments_all_that_is_shipped(monkeypatch, capfd, asked, provided):
+    for version in versions.SHIPPED:
+        monkeypatch.setitem(versions.SOURCES, version, Nowhere())
+    assert versions.main(asked) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == [f"etcd {version} can't be had: nobody has it; write to us" for version in provided]
 
 
 def test_an_unknown_version_names_those_there_are():

@@ -94,7 +94,7 @@ def test_a_lab_goes_with_the_process_that_forked_its_init(tmp_path):
     before = snapshot()
     lab = Lab.open(nodes("a"), base=tmp_path)
     lab.start("a", Process(name="p", argv=SLEEP))
-    lab._init._process.kill()
+    os.kill(lab._init._process.pid, signal.SIGKILL)
     await_true("nothing of it runs", lambda: "processes" not in snapshot().since(before))
     lab.close()
     assert_nothing_left(before)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
+import shutil
+import subprocess
 
 import pytest
 
@@ -13,9 +16,11 @@ from chaos.leftovers import heal_all
 from chaos.targets import TARGETS
 from chaos.targets.netns import cgroups
 from chaos.targets.netns.cgroups import Groups, Mounts, Parents
-from chaos.targets.netns.sweep import LOCK, claim, clear, note_groups, sweep
+from chaos.targets.netns.sweep import LOCK, Swept, claim, clear, note_groups, sweep, sweep_orphans
 from chaos.targets.netns.target import clear_leftovers, heal_leftovers
 from tests.leftovers import await_true
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away or make a cgroup")
 
 
 @pytest.fixture
@@ -92,6 +97,95 @@ def test_a_cgroup_that_would_not_go_is_named_and_its_folder_kept(tmp_path, dead,
     assert sweep(tmp_path).labs == (dead.id,)
 
 
+# ---------------------------------------------------------------- cgroups without a folder
+
+
+@pytest.fixture
+def orphaned(tmp_path):
+    """Return a function that makes a cgroup of a lab, in a folder that stands for a hierarchy."""
+
+    def make(name):
+        top = tmp_path / "hierarchy" / f"chaosgate-{name}"
+        (top / "n1").mkdir(parents=True)
+        return top
+
+    make.base, make.places = tmp_path / "labs", Parents(freeze=tmp_path / "hierarchy")
+    return make
+
+
+def test_cgroups_whose_folder_was_removed_by_hand_go(orphaned):
+    top = orphaned("cg01234567")
+    others = [orphaned(name) for name in ("other", "cg12", "cgzzzzzzzz")]
+    assert sweep_orphans(orphaned.base, orphaned.places).groups == (top,)
+    assert not top.exists()
+    assert all(other.exists() for other in others)
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_cgroups_of_a_lab_that_lives_elsewhere_stay(orphaned, tmp_path, removed):
+    """Its folder may be in another base, or gone: its owner's lock is held."""
+    owned = claim(tmp_path / "elsewhere")
+    top = orphaned(owned.id)
+    if removed:
+        shutil.rmtree(owned.folder)
+    assert sweep_orphans(orphaned.base, orphaned.places).groups == ()
+    assert (top / "n1").exists()
+    os.close(owned.lock)
+    assert sweep_orphans(orphaned.base, orphaned.places).groups == (top,)
+
+
+def test_cgroups_with_a_folder_are_its_sweep_s_to_judge(orphaned):
+    orphaned.base.mkdir()
+    owned = claim(orphaned.base)
+    os.close(owned.lock)
+    orphaned(owned.id)
+    assert sweep_orphans(orphaned.base, orphaned.places).groups == ()
+
+
+def test_cgroups_with_a_process_in_them_stay(orphaned):
+    top = orphaned("cg01234567")
+    (top / "n1/cgroup.procs").write_text("1234\n")
+    assert sweep_orphans(orphaned.base, orphaned.places) == Swept()
+    assert top.exists()
+
+
+@needs_root
+def test_another_user_s_cgroups_stay(orphaned):
+    os.chown(orphaned("cg01234567"), 65534, -1)
+    assert sweep_orphans(orphaned.base, orphaned.places) == Swept()
+
+
+def test_a_cgroup_without_a_folder_that_would_not_go_is_named(orphaned, monkeypatch):
+    monkeypatch.setattr(cgroups, "_EMPTY_S", 0.05)
+    top = orphaned("cg01234567")
+    (top / "file").touch()
+    swept = sweep_orphans(orphaned.base, orphaned.places)
+    assert swept.groups == ()
+    assert f"{top} can't be removed" in swept.failed[0]
+
+
+@needs_root
+@pytest.mark.real
+def test_the_heal_command_attributes_and_removes_real_cgroups_without_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHAOSGATE_LABS", str(tmp_path / "labs"))
+    places = cgroups.parents()
+    if places.freeze is None:
+        pytest.skip("no cgroup2 in which cgroups can be made")
+    lab = f"cg{secrets.token_hex(4)}"
+    groups = Groups.plan(lab, {"n1": None}, places)
+    groups.make({"n1": None})
+    (top,) = groups.tops
+    said: list[str] = []
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        (top / "n1/cgroup.procs").write_text(str(process.pid))
+        heal_all(said.append)
+        assert top.exists(), "a process is in it"
+        process.kill()
+    assert heal_all(said.append) == 0
+    assert f"removed: cgroup {top}, of a lab whose folder is gone" in said
+    assert not top.exists()
+
+
 def test_a_claim_is_ours_alone(tmp_path):
     owned = claim(tmp_path)
     with (owned.folder / LOCK).open() as other, pytest.raises(BlockingIOError):
@@ -103,7 +197,6 @@ def test_a_claim_is_ours_alone(tmp_path):
 
 # ---------------------------------------------------------------- whose folder it is
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 DOORS = pytest.mark.parametrize("door", [claim, sweep, heal_leftovers, clear_leftovers], ids=lambda one: one.__name__)
 
 

@@ -3,9 +3,11 @@
     partition.yaml::validity   partition.yaml::p99-under-fault   partition.yaml::linearizable[seed=2]
 
 PASSED: the gate passed. FAILED: the product failed it. ERROR: the harness broke down. INCONCLUSIVE: the run can't tell.
-Nothing but this file is imported until an experiment is really collected, so that a project which has packages
-called `gates` or `reports` of its own is not disturbed. A matrix's cell stands behind the gate's name, where pytest
-looks for parameters, so that every printed name can be given back to pytest.
+Nothing but this file is imported until an experiment is really collected, and it lies in no package, so that a project
+which has packages called `chaos`, `gates` or `reports` of its own is not disturbed.
+
+A matrix's cell stands behind the gate's name, where pytest looks for parameters, so that every printed name can be
+given back to pytest.
 """
 
 from __future__ import annotations
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 FIRST_KEY = re.compile(r"[\"']?chaosgate[\"']?\s*:")
 BEFORE_IT = ("#", "---")  # comments and the document's start
-OUR_PACKAGES = ("gates", "reports", "workloads")
 OPTIONS = {
     "chaos_target": ("netns", "where experiments run (netns)"),
     "chaos_runs": ("runs", "folder of the recordings"),
@@ -95,18 +96,18 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 def package_in_the_way() -> str:
-    """Return where the first package lies that would be imported in place of one of ours, as "`name` (place)"."""
+    """Return which package, and where, would be imported in place of one of ours; `chaos` can't be asked of itself."""
     import importlib.util  # noqa: PLC0415
     import sys  # noqa: PLC0415
 
-    home = Path(__file__).resolve().parent.parent
-    for name in OUR_PACKAGES:
-        there = sys.modules.get(name)
-        spec = importlib.util.find_spec(name) if there is None else there.__spec__
-        origin = spec.origin if spec is not None else getattr(there, "__file__", None)
-        if origin is None or Path(origin).resolve() != home / name / "__init__.py":
-            return f"`{name}` ({origin or 'of unknown origin'})"
-    return ""
+    there = sys.modules.get("chaos")
+    spec = importlib.util.find_spec("chaos") if there is None else there.__spec__
+    origin = spec.origin if spec is not None else getattr(there, "__file__", None)
+    if origin is None or Path(origin).resolve().parent.parent != Path(__file__).resolve().parent:
+        return f"`chaos` ({origin or 'of unknown origin'})"
+    from chaos import places  # noqa: PLC0415
+
+    return places.package_in_the_way()
 
 
 class ExperimentFile(pytest.File):
@@ -249,13 +250,13 @@ class GateItem(pytest.Item):
 
     def repr_failure(self, excinfo: ExceptionInfo[BaseException], style: Any = None) -> str | TerminalRepr:
         """Show the verdict's sentence and where the report is; tracebacks only for what is really broken."""
-        from chaos.errors import ChaosgateError  # noqa: PLC0415
-
         error = excinfo.value
         where = dict(self.user_properties).get("chaosgate_recording")
         report = f"\nreport: {where}/report.html" if where else ""
         if isinstance(error, GateFailed | Inconclusive):
             return f"{self.name}: {error}{report}"
+        from chaos.errors import ChaosgateError  # noqa: PLC0415
+
         if isinstance(error, ChaosgateError):
             return f"{type(error).__name__}: {error}{report}"
         return super().repr_failure(excinfo, style)
