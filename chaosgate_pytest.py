@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from _pytest._code.code import ExceptionInfo, TerminalRepr
 
     from chaos.model import Experiment, NamedGate, Verdict
+    from chaos.options import Options
     from chaos.session import RunResult
 
 FIRST_KEY = re.compile(r"[\"']?chaosgate[\"']?\s*:")
@@ -35,6 +36,7 @@ OPTIONS = {
     "chaos_target": ("netns", "where experiments run (netns)"),
     "chaos_runs": ("runs", "folder of the recordings"),
     "chaos_rejudge": ("", "judge the newest recordings in this folder instead of running"),
+    "chaos_seed": ("", "replaces the seed of the files: it picks victims and traffic"),
 }
 
 
@@ -57,11 +59,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             f"--{name.replace('_', '-')}", dest=name, default=None, help=f"{text} (default: {default or 'off'})"
         )
         parser.addini(name, text, default=default)
+    text = "run this version, e.g. etcd=3.5.1, or a path to a binary; may be repeated"
+    group.addoption("--chaos-version", dest="chaos_version", action="append", metavar="COMPONENT=VERSION", help=text)
+    parser.addini("chaos_version", text, type="linelist", default=[])
 
 
 def setting(config: pytest.Config, name: str) -> str:
     """Return an option, else its ini twin."""
     return str(config.getoption(name) or config.getini(name))
+
+
+def asked(config: pytest.Config) -> Options:
+    """Return the candidate and the seed that the command line or the ini file names; UsageError for what is neither."""
+    from chaos.errors import UsageError  # noqa: PLC0415
+    from chaos.options import Options, pairs  # noqa: PLC0415
+
+    given = config.getoption("chaos_version") or config.getini("chaos_version")
+    seed = setting(config, "chaos_seed")
+    if seed and not (seed.isascii() and seed.isdigit()):
+        raise UsageError(f"--chaos-seed {seed}: not a whole number of 0 or more; write e.g. --chaos-seed 3")
+    return Options(versions=pairs(given, "--chaos-version"), seed=int(seed) if seed else None)
 
 
 def folder_setting(config: pytest.Config, name: str) -> Path:
@@ -122,14 +139,16 @@ class ExperimentFile(pytest.File):
                 "(`python -m pytest` and a conftest.py put their folder first)"
             )
         from chaos.errors import ChaosgateError  # noqa: PLC0415
+        from chaos.options import refuse_other_axes, with_options  # noqa: PLC0415
         from chaos.spec import cells, load  # noqa: PLC0415
 
         try:
-            experiments = cells(load(self.path))
+            options, experiments = asked(self.config), cells(load(self.path))
+            refuse_other_axes(experiments[0], options, prefix="--chaos-")
         except ChaosgateError as error:
             raise self.CollectError(str(error)) from None
         for experiment in experiments:
-            yield from self._items(Cell.of(self, experiment))
+            yield from self._items(Cell.of(self, with_options(experiment, options)))
 
     def _items(self, cell: Cell) -> Iterable[pytest.Item]:
         gates = cell.experiment.gates
@@ -188,11 +207,12 @@ class Cell:
         from chaos.errors import DirtyError  # noqa: PLC0415
 
         if setting(self.config, "chaos_rejudge"):
-            return rejudge_newest(self.experiment, folder_setting(self.config, "chaos_rejudge"))
+            folder = folder_setting(self.config, "chaos_rejudge")
+            return rejudge_newest(self.experiment, folder, given=asked(self.config))
         if dirty := self.config.stash.get(DIRTY, ""):
             raise DirtyError(f"not run, the target is dirty since {dirty}; run `chaosgate heal`")
-        target = setting(self.config, "chaos_target")
-        return run_cell(self.experiment, target=target, runs=folder_setting(self.config, "chaos_runs"))
+        target, runs = setting(self.config, "chaos_target"), folder_setting(self.config, "chaos_runs")
+        return run_cell(self.experiment, target=target, runs=runs, given=asked(self.config))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,13 +309,24 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, tuple
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say why gates are inconclusive, as pytest does for failures."""
-    reports = terminalreporter.getreports("inconclusive")
-    if not reports:
-        return
-    terminalreporter.section("inconclusive gates")
+    """Say why gates are inconclusive, as pytest does for failures, and where each run's report is."""
+    if reports := terminalreporter.getreports("inconclusive"):
+        terminalreporter.section("inconclusive gates")
+        for report in reports:
+            terminalreporter.line(f"{report.nodeid}: {str(report.longrepr).splitlines()[0]}")
+    if pages := recorded(report for reports in terminalreporter.stats.values() for report in reports):
+        terminalreporter.section("chaosgate reports")
+        for page, cell in pages.items():
+            terminalreporter.line(f"{cell}: {page}")
+
+
+def recorded(reports: Iterable[Any]) -> dict[str, str]:
+    """Return the page of each recording → the file and cell that it is of."""
+    found: dict[str, str] = {}
     for report in reports:
-        terminalreporter.line(f"{report.nodeid}: {str(report.longrepr).splitlines()[0]}")
+        if folder := dict(getattr(report, "user_properties", ())).get("chaosgate_recording"):
+            found.setdefault(f"{folder}/report.html", cell_of(report.nodeid) or report.nodeid)
+    return found
 
 
 # ---------------------------------------------------------------- xdist: a cell stays on one worker

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -44,22 +45,35 @@ def one(version: str, seed: int) -> Run:
     with tempfile.TemporaryDirectory(prefix="chaosgate-bench-") as runs:
         argv = [sys.executable, "-m", "chaos.cli", "run", FILE, "--version", f"etcd={version}"]
         began = time.monotonic()
-        done = subprocess.run([*argv, "--seed", str(seed), "--runs", runs], capture_output=True, check=False)
+        code, said = finished([*argv, "--seed", str(seed), "--runs", runs])
         seconds = time.monotonic() - began
         verdicts = list(Path(runs).glob("*/verdict.json"))
         if not verdicts:
-            return Run(
-                code=done.returncode, seconds=seconds, kills=0, puts_per_s=0, sentence=done.stderr.decode()[-200:]
-            )
+            return Run(code=code, seconds=seconds, kills=0, puts_per_s=0, sentence=said[-200:])
         sentence = json.loads(verdicts[0].read_text())["sentence"]
         recording = Recording.open(verdicts[0].parent)
         kills = sum(event.kind is EventKind.INJECT for event in recording.events)
-        return Run(code=done.returncode, seconds=seconds, kills=kills, puts_per_s=puts(recording), sentence=sentence)
+        return Run(code=code, seconds=seconds, kills=kills, puts_per_s=puts(recording), sentence=sentence)
+
+
+def finished(argv: list[str]) -> tuple[int, str]:
+    """Run to the end; return exit code and what was said. A run that is stopped heals first, and is waited for."""
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        said, _ = process.communicate()
+    except BaseException:
+        process.terminate()
+        process.communicate()
+        raise
+    return process.returncode, said
 
 
 def puts(recording: Recording) -> float:
-    """Return acknowledged puts a second from t = 0 to the drain."""
-    began, ended = (next(e.at_ns for e in recording.events if e.detail == phase) for phase in ("steady", "drain"))
+    """Return acknowledged puts a second from t = 0 to the drain; 0 for a run that did not come so far."""
+    phases = {event.detail: event.at_ns for event in recording.events if event.kind is EventKind.PHASE}
+    if not {"steady", "drain"} <= phases.keys():
+        return 0.0
+    began, ended = phases["steady"], phases["drain"]
     samples = recording.samples
     returned = samples["return_ns"].to_numpy(zero_copy_only=False)
     acknowledged = samples["outcome"].to_numpy() == Outcome.OK
@@ -86,6 +100,8 @@ def main() -> int:
     parser.add_argument("--versions", default="3.5.1,3.4.23,3.5.35")
     options = parser.parse_args()
     runs: dict[str, list[Run]] = defaultdict(list)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
     try:
         for seed in range(1, options.times + 1):
             for version in options.versions.split(","):
@@ -95,7 +111,8 @@ def main() -> int:
                 print(f"{version:<8} seed {seed:<3} exit {run.code:<3} {run.seconds:6.0f} s {told}", flush=True)
     except KeyboardInterrupt:
         print("stopped; so far:")
-    print("\n" + table(runs))
+    finally:
+        print("\n" + table(runs))
     wrong = [run for version, ran in runs.items() for run in ran if run.code != EXPECTED.get(version, PROMOTE)]
     return 1 if wrong or not runs else 0
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from chaos.errors import CapabilityError, UsageError
-from chaos.options import Options
+from chaos.options import Options, with_options
 from chaos.preflight import provide, refuse_what_cannot_run
 from chaos.recording import Recording
 from chaos.session import RunResult, judge_folder, listening, run_set
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from chaos.model import Experiment
 
 
-def run_cell(experiment: Experiment, *, target: str, runs: Path) -> RunResult:
+def run_cell(experiment: Experiment, *, target: str, runs: Path, given: Options | None = None) -> RunResult:
     """Run it on a target of its own. CapabilityError if that can't be done here.
+
+    `given`: the versions and the seed asked for by hand; the experiment has them already.
 
     A signal ends the run, everything is healed and judged, and only then is KeyboardInterrupt raised.
     """
@@ -33,7 +36,7 @@ def run_cell(experiment: Experiment, *, target: str, runs: Path) -> RunResult:
         raise CapabilityError(
             "the netns target needs root: `sudo pytest …`, or `unshare --user --map-root-user pytest …`"
         )
-    options = Options(target=target, runs=runs)
+    options = replace(given or Options(), target=target, runs=runs)
     refuse_what_cannot_run([experiment], options)
     provide([experiment], lambda _: None)
     flags = Flags()
@@ -45,28 +48,35 @@ def run_cell(experiment: Experiment, *, target: str, runs: Path) -> RunResult:
     return result
 
 
-def rejudge_newest(experiment: Experiment, runs: Path) -> RunResult:
+def rejudge_newest(experiment: Experiment, runs: Path, *, given: Options | None = None) -> RunResult:
     """Judge the newest recording of this experiment in `runs`, or `runs` itself if it is one, by the file's gates.
 
-    UsageError if there is none.
+    `given` as for `run_cell`. UsageError if there is none, or if it was run with others.
     """
+    given = given or Options()
     for folder in [runs] if (runs / "run.json").exists() else recordings(runs):
         facts, _ = read_facts(folder / "run.json")
         if facts.get("experiment") == experiment.name:
-            _refuse_another(folder, experiment, facts.get("versions_asked", {}))
+            _refuse_another(folder, experiment, facts, given)
             return RunResult(experiment=experiment, folder=folder, judgement=judge_folder(folder, experiment))
     raise UsageError(f"{runs}: no recording of {experiment.name}; run it first, without --chaos-rejudge")
 
 
-def _refuse_another(folder: Path, experiment: Experiment, versions: Mapping[str, str]) -> None:
+def _refuse_another(folder: Path, experiment: Experiment, facts: Mapping[str, Any], given: Options) -> None:
     """Raise UsageError if the file says something else today than when it was run, gates aside."""
+    versions = facts.get("versions_asked", {})
+    if given.seed is not None and facts.get("seed") != given.seed:
+        raise UsageError(
+            f"{folder}: was recorded with the seed {facts.get('seed')}, asked for is {given.seed}; run it again, "
+            "without --chaos-rejudge"
+        )
     if dict(versions) != dict(experiment.stack.versions):
         raise UsageError(
             f"{folder}: was recorded with {dict(versions) or 'the default versions'}, and {experiment.path} asks for "
             f"{dict(experiment.stack.versions) or 'the default versions'}; run it again, without --chaos-rejudge"
         )
     recorded = Recording.open(folder).experiment
-    cell = next((one for one in cells(recorded) if one.name == experiment.name), recorded)
+    cell = with_options(next((one for one in cells(recorded) if one.name == experiment.name), recorded), given)
     for part in ("stack", "load", "steps", "duration_s", "warm_up_s"):
         if getattr(cell, part) != getattr(experiment, part):
             raise UsageError(

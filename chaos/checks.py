@@ -71,6 +71,7 @@ def _problems(draft: Draft, root: yaml.MappingNode) -> Iterator[Problem]:
     yield from _doubles("steps", [(place, step.name) for place, step in there])
     yield from _contradictions([pair for pair in there if starts(pair[1]) <= OCCURRENCES_MAX])
     yield from _no_gates(draft, root)
+    yield from _repeated_values(root)
     gates = [(place, gate) for place, gate in enumerate(draft.gates) if gate is not None]
     yield from _doubles("gates", [(place, gate.name) for place, gate in gates])
     for where, gate in draft.judged:
@@ -206,6 +207,18 @@ def _meeting(one: Step, other: Step) -> float | None:
 
 def _meet(a: Occurrence, b: Occurrence) -> bool:
     return a.start_s == b.start_s or (a.start_s < b.end_s and b.start_s < a.end_s)
+
+
+def _repeated_values(root: yaml.MappingNode) -> Iterator[Problem]:
+    """Yield a problem for a value that a matrix has twice: two runs would have one name."""
+    matrix = entries(root)["matrix"][1] if "matrix" in entries(root) else None
+    for axis, (_, values) in entries(matrix).items() if isinstance(matrix, yaml.MappingNode) else ():
+        seen: set[str] = set()
+        for place, node in enumerate(values.value if isinstance(values, yaml.SequenceNode) else ()):
+            value = str(node.value)
+            if (meant := value.lstrip("0") if axis == "seed" else value) in seen:
+                yield ("matrix", axis, place), f"{axis} {value} was listed before; list it once, or run with --repeat"
+            seen.add(meant)
 
 
 # ---------------------------------------------------------------- gates and load

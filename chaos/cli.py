@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -16,12 +17,13 @@ from rich.text import Text
 
 from chaos import __version__, upkeep
 from chaos.errors import ChaosgateError, HarnessError, SpecError, UsageError
+from chaos.listened import Unheard
 from chaos.ordinary import as_run_would, become_root_somewhere
 from chaos.outlet import Outlet, console_on
 from chaos.places import package_in_the_way
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from chaos.model import Experiment
     from chaos.options import Options
@@ -98,18 +100,12 @@ version_option = click.option(
 )
 
 
-def _versions(given: Sequence[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given]
-    if bad := [
-        text for text, (name, equals, version) in zip(given, pairs, strict=True) if not (name and equals and version)
-    ]:
-        raise UsageError(f"--version {bad[0]}: expected COMPONENT=VERSION, e.g. --version etcd=3.5.1")
-    return {name: version for name, _, version in pairs}
+def _load(paths: Sequence[Path], given: Options, options: Options | None = None) -> list[Experiment]:
+    """Read every file; all problems of all files in one error.
 
-
-def _load(paths: Sequence[Path], versions: Mapping[str, str], seed: int | None) -> list[Experiment]:
-    """Read every file; all problems of all files in one error."""
-    from chaos.options import Options, with_options  # noqa: PLC0415
+    `given` by hand; `options`, where they are others, as a replay makes them.
+    """
+    from chaos.options import refuse_other_axes, with_options  # noqa: PLC0415
     from chaos.spec import cells, load  # noqa: PLC0415
 
     experiments: list[Experiment] = []
@@ -121,7 +117,9 @@ def _load(paths: Sequence[Path], versions: Mapping[str, str], seed: int | None) 
             problems.extend(error.problems)
     if problems:
         raise SpecError(problems)
-    return [with_options(e, Options(versions=versions, seed=seed)) for e in experiments]
+    for experiment in experiments:
+        refuse_other_axes(experiment, given)
+    return [with_options(experiment, options or given) for experiment in experiments]
 
 
 # ---------------------------------------------------------------- run
@@ -162,17 +160,24 @@ def run(
 
     Every file is checked, and everything that the target must be able to do is asked for, before anything is
     touched. Then each runs on a target of its own, is judged, and gets a report. Ctrl-C heals everything, then ends.
+
+    A gate with `expect: fail` that fails still holds, with exit code 10: a known failure is one. Only pytest shows it
+    as xfailed and ends with 0.
     """
-    from chaos.options import Options  # noqa: PLC0415
-    from chaos.replay import recorded_only, replayed  # noqa: PLC0415
+    from dataclasses import replace  # noqa: PLC0415
+
+    from chaos.options import Options, pairs  # noqa: PLC0415
+    from chaos.replay import changes, recorded_only, replayed  # noqa: PLC0415
 
     become_root_somewhere(target)
-    options = Options(target=target, runs=runs, versions=_versions(versions), seed=seed)
+    options = given = Options(target=target, runs=runs, versions=pairs(versions), seed=seed)
     if replay is not None:
-        options = replayed(options, replay)
-    experiments = _load(files, options.versions, options.seed)
+        options = replayed(given, replay)
+    experiments = _load(files, given, options)
     if replay is not None:
         experiments = recorded_only(experiments, replay)
+        notes = [note for experiment in experiments for note in changes(experiment, replay)]
+        options = replace(options, notes=(*options.notes, *dict.fromkeys(notes)))
     sys.exit(_run_all(experiments * repeat, options))
 
 
@@ -186,7 +191,10 @@ def _run_all(experiments: Sequence[Experiment], options: Options) -> int:
     outlet = Outlet(sys.stdout, lambda why: interrupt(flags, why))
     console = console_on(cast("IO[str]", outlet))  # typeshed's TextIOBase is no IO[str]
     refuse_what_cannot_run(experiments, options)
-    provide(experiments, lambda text: console.print(text, highlight=False, soft_wrap=True))
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    provide(experiments, say)
+    for note in options.notes:
+        say(note)
     with listening(flags), LiveProgress(console) as live:
         results = run_set(experiments, options, flags=flags, watch=live, done=lambda r: _say_result(console, r))
     return _conclude(console, experiments, results, options)
@@ -224,7 +232,7 @@ def _conclude(
 # ---------------------------------------------------------------- plan, judge, report
 
 
-@main.command()
+@main.command(cls=Unheard)
 @files
 @target_option
 @version_option
@@ -232,10 +240,11 @@ def _conclude(
 @click.option("--seed", type=click.IntRange(0), help="Replaces the seed of the files.")
 def plan(files: tuple[Path, ...], target: str, versions: tuple[str, ...], runs: Path, seed: int | None) -> None:
     """Show what would happen: timeline, victims, backends, blast radius, gates, duration, size. Touches nothing."""
+    from chaos.options import Options, pairs  # noqa: PLC0415
     from chaos.preflight import describe, refuse_unknown_versions  # noqa: PLC0415
 
     refused = as_run_would(target)
-    experiments = _load(files, _versions(versions), seed)
+    experiments = _load(files, Options(versions=pairs(versions), seed=seed))
     refuse_unknown_versions(experiments)
     for experiment in experiments:
         click.echo(describe(experiment, target, runs))
@@ -243,7 +252,7 @@ def plan(files: tuple[Path, ...], target: str, versions: tuple[str, ...], runs: 
         click.echo(f"here `chaosgate run` would be refused: {refused}", err=True)
 
 
-@main.command(name="judge", epilog=EXIT_CODES)
+@main.command(name="judge", cls=Unheard, epilog=EXIT_CODES)
 @click.argument("run_folder", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--gates",
@@ -279,7 +288,7 @@ def judge_command(run_folder: Path, gates_file: Path | None) -> None:
     sys.exit(judgement.exit_code)
 
 
-@main.command(name="report")
+@main.command(name="report", cls=Unheard)
 @click.argument("run_folder", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--format", "form", default="html", show_default=True, help="html, json or console.")
 def report_command(run_folder: Path, form: str) -> None:
@@ -293,7 +302,10 @@ def report_command(run_folder: Path, form: str) -> None:
     text = REPORTS[form](recording_at(run_folder), read_verdict(run_folder))
     if form == "html":
         page = run_folder / "report.html"
-        page.write_text(text, encoding="utf-8")
+        try:
+            page.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{page}: can't be written: {error.strerror}; --format console prints it") from error
         text = str(page)
     click.echo(text)
 

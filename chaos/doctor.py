@@ -70,7 +70,7 @@ def _root() -> Finding:
         ability="root",
         detail="uid 0",
         why_not=_why_not_root(os.geteuid(), real_uid(), Path("/proc/self/uid_map").read_text(encoding="ascii")),
-        used_for="the tcx shaper, cpu limits, cgroup freeze; without root a user namespace has the rest, at low rates",
+        used_for="the tap shaper (tcx), cpu limits, cgroup freeze; a user namespace has the rest, at low rates",
         enable="sudo chaosgate …",
     )
 

@@ -55,6 +55,10 @@ HAND_OVER_TIMEOUT_S = 10.0
 LOAD_LEAD_S = 0.3  # from the word to go to the first operation
 
 
+class _Interrupted(Exception):  # noqa: N818  # no trouble of anybody: the run is asked to end
+    """Somebody ended the run while something was waited for."""
+
+
 class Engine:
     """One run. `run` returns how it ended; what happened is in the recording."""
 
@@ -114,6 +118,8 @@ class Engine:
             self._set_up()
             self._load()
             self._follow()
+        except _Interrupted:
+            self._over()  # says so
         except Exception as error:  # noqa: BLE001  # stack and workload may be a stranger's: heal, settle, then raise it
             self._note_trouble(error)
         finally:
@@ -376,8 +382,7 @@ class Engine:
             if time.monotonic() > deadline:
                 raise HarnessError(f"{what} within {timeout_s:g} s")
             if interruptible and self.flags.interrupted:
-                self._ended = "interrupted"
-                raise HarnessError(f"interrupted by {self.flags.interrupted} before the load had started")
+                raise _Interrupted
             self._turn_quietly()
             wait_for_any([future], POLL_S)
         return future.result()

@@ -42,6 +42,7 @@ from chaos.tolerances import (
     SPARED_MS,
     SPARED_SHARE,
     TOLERANCES,
+    UNDELAYED_MS,
     Need,
     accepted_counts,
     asked_delays_ms,
@@ -280,7 +281,8 @@ def judge_spared(bare: Flow, got: Flow, asked_ms: float, path: str = "spared") -
     """Judge a path that must be as it was: one that is not hit (`path` "spared"), or one that is healed ("hurt").
 
     A packet that the sender's kernel refuses counts as lost here: no path was so before. `asked_ms` is the delay asked
-    for on the paths that are hit; the greater of SPARED_MS and SPARED_SHARE of it may be seen here.
+    for on the paths that are hit: the greater of SPARED_MS and SPARED_SHARE of it may be seen here, and UNDELAYED_MS
+    where none is asked for.
     """
     loss = replace(judge_background(f"loss {got.path}", got.sent - got.received, got.sent), path=path)
     if not got.received:
@@ -293,7 +295,7 @@ def _unmoved(bare: Flow, got: Flow, asked_ms: float) -> Measurement:
     ours, theirs = _interval(got.delays_ms, 0.5), _interval(bare.delays_ms, 0.5)
     if ours is None or theirs is None:
         return _too_few(name, "ms", 0.0, min(got.received, bare.received), TOLERANCES["spared"].packets)
-    limit = max(SPARED_MS, SPARED_SHARE * asked_ms)
+    limit = max(SPARED_MS, SPARED_SHARE * asked_ms) if asked_ms else UNDELAYED_MS
     low, high = ours[0] - theirs[1], ours[1] - theirs[0]
     shift = _median(got.delays_ms) - _median(bare.delays_ms)
     return _in_band(name, 0.0, shift, (low, high), (-math.inf, limit), noise_ms(bare.delays_ms), got.received)

@@ -53,7 +53,7 @@ class LiveProgress:
         key = (progress.experiment, progress.phase, progress.in_force)
         if key != self._last or time.monotonic() - self._said_at > PLAIN_EVERY_S:
             self._last, self._said_at = key, time.monotonic()
-            self._console.print(plain_line(progress), highlight=False, soft_wrap=True)
+            self._console.print(plain_line(progress), markup=False, highlight=False, soft_wrap=True)
 
 
 def remaining(progress: Progress) -> str:

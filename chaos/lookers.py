@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 QUORUM = "quorum"  # the reading that `abort-when: quorum-lost` goes by: 1 held, 0 lost
 PROBE_TIMEOUT_S = 2.0
-LAST_LOOK_S = 8.0  # a probe may be patient with a member that is down
+LAST_LOOK_S = 15.0  # a probe may be patient with members that are down, twice
 QUICK_TIMEOUT_S = 0.5  # while a fault waits to be injected
 PROCESSES_EVERY_S = 0.2
 

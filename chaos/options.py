@@ -9,17 +9,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos.errors import UsageError
 from chaos.faults.replace import Replace
+from chaos.spec import axes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from chaos.model import Experiment, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to run, as the command line or pytest says it."""
+    """How to run, as the command line or pytest says it. `notes` go into the recording of each run."""
 
     target: str = "netns"
     runs: Path = Path("runs")
@@ -27,6 +29,37 @@ class Options:
     seed: int | None = None
     replay: Path | None = None
     recorded: Mapping[tuple[str, int], tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def pairs(given: Iterable[str], option: str = "--version") -> dict[str, str]:
+    """Read "etcd=3.5.1" …; UsageError, naming the option, for what is no such pair."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, version = text.partition("=")
+        if not (name and equals and version):
+            raise UsageError(f"{option} {text}: expected COMPONENT=VERSION, e.g. {option} etcd=3.5.1")
+        found[name] = version
+    return found
+
+
+def refuse_other_axes(experiment: Experiment, options: Options, prefix: str = "--") -> None:
+    """Raise UsageError for a version or a seed that would run under the name of another, which a matrix gave it.
+
+    Where a step replaces the version, the one asked for is what it is replaced by, and no cell is named by that.
+    """
+    there, name = axes(experiment), experiment.stack.name
+    replaced = any(isinstance(step.fault, Replace) for step in experiment.steps)
+    asked = {
+        "version": f"{name}={options.versions[name]}" if name in options.versions and not replaced else "",
+        "seed": "" if options.seed is None else str(options.seed),
+    }
+    for axis, value in asked.items():
+        if value and axis in there:
+            raise UsageError(
+                f"{prefix}{axis} {value}: the matrix of {experiment.path} says itself which {axis}s run, "
+                f"{', '.join(there[axis])}; change the list there, or leave out {prefix}{axis}"
+            )
 
 
 def with_options(experiment: Experiment, options: Options) -> Experiment:

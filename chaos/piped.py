@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,10 +43,10 @@ class PipedProcess:
 
     def end(self, grace_s: float) -> None:
         """Close its standard input and wait `grace_s`, then kill. Idempotent."""
-        if grace_s:  # else kill first: closing waits for a write that it may never read
-            self._hang_up()
+        hanging_up = threading.Thread(target=self._hang_up, name=f"hang-up-{self.pid}", daemon=True)
+        hanging_up.start()  # closing waits for a write that it may never read, until it is killed
         ended(self._process, grace_s)
-        self._hang_up()
+        hanging_up.join(FATE_S)
 
     def _hang_up(self) -> None:
         with contextlib.suppress(OSError):  # it is dead, and what is in the buffer has nobody to read it

@@ -37,6 +37,8 @@ DRAIN_S = 5.0  # last answers and final reads
 CALIBRATION_S = 4.0
 SAMPLE_BYTES = 160  # of one operation in an Arrow stream: ten numbers, key and value texts, dictionary indices
 EVENT_BYTES = 2_000  # of all the events of one occurrence
+ALWAYS = frozenset({"percentile"})  # settings of gates without which the others say little, told if by default too
+OF = {"floor_share": " of steady"}
 ASSUMED_PER_S = 5_000.0  # operations, where the rate is found by calibration only
 
 
@@ -150,11 +152,13 @@ def describe(
     *,
     versions: Sequence[str] = (),
     recording: str = "",
+    doubts: Sequence[str] = (),
 ) -> str:
     """Return what would happen, for people: when, to whom, by which mechanism, how much at once, judged how.
 
     `backend` names the mechanism that carries out an action, as ports.Backends does; what it can't do is said there.
-    `versions` and `recording` say more than can be known here: where programs come from, and if a disk has room.
+    `versions`, `recording` and `doubts` say more than can be known here: where programs come from, if a disk has room,
+    and why the run may end without an answer.
     """
     experiment = timeline.experiment
     head = [experiment.name + (f"  ({experiment.path})" if experiment.path else ""), *_about(experiment.about)]
@@ -164,6 +168,7 @@ def describe(
         "mechanisms": _mechanisms(timeline, backend) if backend else [],
         "hit at once, at worst": [_hit_text(hit, experiment) for hit in timeline.hits],
         "gates": [_gate_text(gate) for gate in experiment.gates],
+        "WARNING: this run can't tell": list(doubts),
     }
     blocks = [
         (f"{title}\n" if title else "") + "\n".join(f"  {line}" for line in lines)
@@ -286,9 +291,9 @@ def _settings(part: Any) -> str:
     if not dataclasses.is_dataclass(part):
         return ""
     said = [
-        _setting_text(one.name, getattr(part, one.name))
+        _setting_text(one.name, getattr(part, one.name)) + OF.get(one.name, "")
         for one in dataclasses.fields(part)
-        if one.name != "during" and getattr(part, one.name) not in (one.default, None, "", ())
+        if one.name != "during" and (one.name in ALWAYS or getattr(part, one.name) not in (one.default, None, "", ()))
     ]
     return ", ".join(said)
 
@@ -298,6 +303,8 @@ def _setting_text(name: str, value: Any) -> str:
     unit = SHARE if name == "share" else unit
     if unit is not None and isinstance(value, int | float):
         return f"{key} {unit.format(value / unit.factor)}"
+    if isinstance(value, float):
+        return f"{key} {value:g}"
     return f"{key} {value.value if isinstance(value, enum.Enum) else value}"
 
 

@@ -5,7 +5,8 @@ experiment ─▶ stack's nodes ─▶ plan ─▶ versions, room, backend of ev
 
 from __future__ import annotations
 
-import difflib
+import os
+import tempfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,13 @@ from chaos import plan as planning
 from chaos.errors import CapabilityError, SpecError, UsageError
 from chaos.lookers import QUORUM
 from chaos.model import StackAction, Topology
+from chaos.places import cache
 from chaos.ports import LimitsCpu, NamesOrigins, ProvidesVersions
-from chaos.positions import Page, locate, scalars
+from chaos.positions import Page, locate, scalars, suggestion
 from chaos.room import expected, too_large
 from chaos.stacks import STACKS
 from chaos.targets import TARGETS, TargetKind
+from gates.enough import too_little
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,9 +38,7 @@ def target_kind(name: str) -> TargetKind:
     """Return the target; UsageError with a guess for an unknown one."""
     if name in TARGETS:
         return TARGETS[name]
-    near = difflib.get_close_matches(name, TARGETS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(TARGETS)}"
-    raise UsageError(f"no such target {name!r}; {hint}")
+    raise UsageError(f"no such target {name!r}; {suggestion(name, TARGETS)}")
 
 
 def timeline(experiment: Experiment) -> Timeline:
@@ -58,11 +59,15 @@ def actions(experiment: Experiment, planned: Timeline) -> Sequence[Action]:
 
 
 def provide(experiments: Sequence[Experiment], say: Callable[[str], None]) -> None:
-    """Fetch or build what the set will run, with progress; UsageError if a version can't be had."""
+    """Fetch or build what the set will run, with progress; UsageError if a version can't be had or kept."""
     for experiment in experiments:
         stack = STACKS[experiment.stack.name](experiment)
         if isinstance(stack, ProvidesVersions):
-            stack.provide(_replacements(experiment), say)
+            try:
+                stack.provide(_replacements(experiment), say)
+            except OSError as error:
+                why = f"{error.filename or cache()}: {error.strerror or error}"
+                raise UsageError(f"{why}; name a folder that you may write to by CHAOSGATE_CACHE") from error
 
 
 def _replacements(experiment: Experiment) -> list[str]:
@@ -79,8 +84,51 @@ def describe(experiment: Experiment, target: str, runs: Path) -> str:
         planned,
         backend=target_kind(target).backend,
         versions=list(origins(experiment)),
-        recording=expected(planned, runs),
+        recording=_expected(planned, runs),
+        doubts=[*_unfetchable(experiment), *too_little(experiment)],
     )
+
+
+def _expected(planned: Timeline, runs: Path) -> str:
+    return f"nowhere: {why}" if (why := why_not_writable(runs)) else expected(planned, runs)
+
+
+# ---------------------------------------------------------------- folders
+
+
+def why_not_writable(folder: Path) -> str:
+    """Say why nothing can be written in a folder, which may not be there yet; "" if it can. Leaves nothing."""
+    there = _deepest(folder)
+    if not there.is_dir():
+        return f"{there} is no folder; give another"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"{there} can't be written to; give a folder that you may write to"
+    return ""
+
+
+def _deepest(folder: Path) -> Path:
+    """Return what of a path is there."""
+    places = (folder.absolute(), *folder.absolute().parents)
+    return next(place for place in places if os.path.lexists(place))
+
+
+def _refuse_unwritable(runs: Path) -> None:
+    """Raise UsageError if no recording can be kept in `runs`: a file is written there and taken away, to be sure."""
+    why = why_not_writable(runs)
+    try:
+        if not why:
+            tempfile.TemporaryFile(dir=_deepest(runs)).close()
+    except OSError as error:
+        why = f"{error.strerror}; give a folder that you may write to"
+    if why:
+        raise UsageError(f"--runs {runs}: {why}")
+
+
+def _unfetchable(experiment: Experiment) -> Iterator[str]:
+    """Say that a version which is not at hand could not be had."""
+    provides = isinstance(STACKS[experiment.stack.name](experiment), ProvidesVersions)
+    if provides and (why := why_not_writable(cache())):
+        yield f"the cache {cache()}: {why}, by CHAOSGATE_CACHE; until then nothing that is not at hand can be fetched"
 
 
 # ---------------------------------------------------------------- versions
@@ -162,3 +210,4 @@ def refuse_what_cannot_run(experiments: Sequence[Experiment], options: Options) 
     missing.extend(too_large([timeline(experiment) for experiment in experiments], options.runs))
     if missing:
         raise CapabilityError("\n".join(dict.fromkeys(missing)))
+    _refuse_unwritable(options.runs)

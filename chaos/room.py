@@ -9,6 +9,8 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+from chaos.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -29,9 +31,12 @@ def size(number: float) -> str:
 
 
 def free_bytes(runs: Path) -> int:
-    """Return what is free for recordings in a folder that may not be there yet."""
-    there = next(place for place in (runs.absolute(), *runs.absolute().parents) if place.exists())
-    return shutil.disk_usage(there).free
+    """Return what is free for recordings in a folder that may not be there yet; UsageError if it can't be looked at."""
+    try:
+        there = next(place for place in (runs.absolute(), *runs.absolute().parents) if place.exists())
+        return shutil.disk_usage(there).free
+    except OSError as error:
+        raise UsageError(f"--runs {runs}: {error.strerror or error}; give a folder that you may write to") from error
 
 
 def least_bytes(planned: Timeline) -> float:

@@ -23,6 +23,7 @@ from chaos.agent.points import announce
 from chaos.aiming import Aim
 from chaos.clock import MonotonicClock
 from chaos.engine import Engine
+from chaos.environment import of_children
 from chaos.errors import ChaosgateError, DirtyError, HarnessError, RecordingError
 from chaos.model import Event, EventKind
 from chaos.options import Options, with_options
@@ -76,11 +77,16 @@ def run_one(
     """Run, judge and report one experiment; trouble of the harness is in the result, the verdict is written anyway."""
     experiment = with_options(experiment, options)
     announce("recording.begin")
-    folder = new_folder(options.runs, experiment.name)
+    try:
+        folder = new_folder(options.runs, experiment.name)
+    except RecordingError as error:
+        return RunResult(experiment=experiment, folder=None, judgement=None, error=error)
     trouble: ChaosgateError | None = None
     with Recorder(folder) as recorder:
         recorder.run(**facts_of(experiment, options, folder))
         (folder / "experiment.yaml").write_text(experiment.text, encoding="utf-8")
+        for note in options.notes:
+            recorder.event(Event(at_ns=time.monotonic_ns(), kind=EventKind.NOTE, detail=note))
         try:
             _carry_out(experiment, options, recorder, flags=flags, traffic=traffic, watch=watch)
         except ChaosgateError as error:
@@ -184,11 +190,15 @@ def comparison(stack: Stack) -> Callable[[], Sequence[Reading]] | None:
 
 
 def new_folder(runs: Path, name: str) -> Path:
-    """Make the folder of a new run: `<utc>-<experiment>-<id>`."""
+    """Make the folder of a new run: `<utc>-<experiment>-<id>`; RecordingError if it can't be made."""
     stamp = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%SZ")
     folder = runs / f"{stamp}-{UNSAFE.sub('_', name)}-{secrets.token_hex(3)}"
-    for part in ("samples", "logs", "evidence"):
-        (folder / part).mkdir(parents=True)
+    try:
+        for part in ("samples", "logs", "evidence"):
+            (folder / part).mkdir(parents=True)
+    except OSError as error:
+        why = f"{folder}: can't be made: {error.strerror}; give a --runs folder that you may write to"
+        raise RecordingError(why) from error
     return folder
 
 
@@ -201,6 +211,7 @@ def facts_of(experiment: Experiment, options: Options, folder: Path) -> dict[str
         "path": experiment.path,
         "seed": experiment.seed,
         "versions_asked": dict(experiment.stack.versions),
+        "versions_given": dict(options.versions),  # by hand, beside what the file says
         "target_name": options.target,
         "chaosgate": __version__,
         "git_sha": git_sha(),
@@ -208,6 +219,7 @@ def facts_of(experiment: Experiment, options: Options, folder: Path) -> dict[str
         "started_ns": time.monotonic_ns(),
         "torn_down": False,  # until the target is gone
         "replay_of": options.replay.name if options.replay else "",
+        "replay_from": str(options.replay or ""),
     }
 
 
@@ -217,7 +229,11 @@ def git_sha() -> str:
     if git is None:
         return ""
     done = subprocess.run(
-        [git, "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False
+        [git, "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=of_children(),
     )
     return done.stdout.strip() if done.returncode == 0 else ""
 

@@ -7,8 +7,10 @@ recording                                                    decision           
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from rich.table import Table
 from rich.text import Text
@@ -57,13 +59,28 @@ def table(folders: Sequence[Path]) -> Table:
     for folder in folders:
         decided = decision(folder)
         size = f"{size_bytes(folder) / 1e6:.1f} MB"
-        made.add_row(folder.name, Text(decided, style=STYLES.get(decided, "dim")), size)
+        made.add_row(Text(folder.name), Text(decided, style=STYLES.get(decided, "dim")), size)
     return made
 
 
 def old(runs: Path, *, keep: int, failed: bool) -> Sequence[Path]:
     """Return all but the newest `keep`; those that did not pass stay out of it unless `failed`."""
     return [folder for folder in recordings(runs)[keep:] if failed or decision(folder) == "promote"]
+
+
+def forget(runs: Path) -> Path | None:
+    """Remove the page of a set whose runs are no longer all there, and return it; None if there is no such page."""
+    page = runs / "index.html"
+    try:
+        named = re.findall(r'href="([^"/]+)/report\.html"', page.read_text(encoding="utf-8"))
+        if all((runs / unquote(name)).is_dir() for name in named):
+            return None
+        page.unlink()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RecordingError(f"{page}: can't be removed: {error.strerror}; see its owner and mode") from error
+    return page
 
 
 def remove(folder: Path) -> None:

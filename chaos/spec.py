@@ -78,12 +78,18 @@ def cells(experiment: Experiment) -> tuple[Experiment, ...]:
 
     A cell's name says which it is: "partition[version=3.5.1,seed=2]".
     """
-    root = Page(experiment.path, experiment.text).compose() if experiment.text else None
-    axes: dict[str, Any] = plain(entries(root)["matrix"][1]) if root and "matrix" in entries(root) else {}
-    if not axes:
+    there = axes(experiment)
+    if not there:
         return (experiment,)
-    chosen = (dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
+    chosen = (dict(zip(there, values, strict=True)) for values in itertools.product(*there.values()))
     return tuple(_cell(experiment, axis) for axis in chosen)
+
+
+def axes(experiment: Experiment) -> dict[str, list[str]]:
+    """Return what its file's `matrix` varies → the values; empty without one."""
+    root = Page(experiment.path, experiment.text).compose() if experiment.text else None
+    found: dict[str, list[str]] = plain(entries(root)["matrix"][1]) if root and "matrix" in entries(root) else {}
+    return found
 
 
 def _cell(experiment: Experiment, chosen: dict[str, str]) -> Experiment:

@@ -99,7 +99,11 @@ class RecordingBuilder:
         self.final: list[dict[str, Any]] = []
         self.readings: list[Reading] = []
         self.logs: dict[str, str] = {}
-        self.run: dict[str, Any] = {"load": {"rate_per_s": rate_per_s, "closed_loop": False}, "experiment": "made"}
+        self.run: dict[str, Any] = {
+            "load": {"rate_per_s": rate_per_s, "closed_loop": False},
+            "experiment": "made",
+            "stack": "etcd",
+        }
         self._rng = np.random.default_rng(seed)
         self._counts = {"ok": 0, "failed": 0, "unknown": 0, "dropped": 0}
         self._keys = 0

@@ -90,7 +90,8 @@ class TrafficOfRun:
         return replace(load, rate_per_s=rate), said
 
     def _calibrated(self, load: Load) -> float:
-        key = json.dumps([to_json(self._experiment.stack), to_json(load)], sort_keys=True, default=str)
+        asked = replace(load, calibrated_share=None, stages=())  # what is made of it does not change what is found
+        key = json.dumps([to_json(self._experiment.stack), to_json(asked)], sort_keys=True, default=str)
         if key not in self._rates:
             self._rates[key] = self._calibrate(load)
         return self._rates[key]

@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from chaos.errors import UsageError
+from chaos.listened import Unheard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ def check() -> None:
     """Check a history on its own, without a run."""
 
 
-@check.command(epilog="Exit codes: 0 ok, 10 illegal, 11 unknown, 2 the file is wrong.")
+@check.command(cls=Unheard, epilog="Exit codes: 0 ok, 10 illegal, 11 unknown, 2 the file is wrong.")
 @click.argument("history", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--budget", default="60s", show_default=True, help="Give up the search after this long: unknown.")
 @click.option(
@@ -60,7 +61,8 @@ def linearizable(history: Path, budget: str, budget_memory: str) -> None:
 
 
 @click.command(
-    epilog="Exit codes: 0 ready: the embedded lab works here, whatever else is missing. 2 not ready: it does not."
+    cls=Unheard,
+    epilog="Exit codes: 0 ready: the embedded lab works here, whatever else is missing. 2 not ready: it does not.",
 )
 def doctor() -> None:
     """Say what this machine can do, what would enable the rest, and, in the last line, what can be gated on it.
@@ -74,7 +76,7 @@ def doctor() -> None:
     sys.exit(0 if report(examine(), click.echo) else 2)
 
 
-@click.command()
+@click.command(cls=Unheard)
 def heal() -> None:
     """Undo whatever runs that are no longer alive have left behind. Safe at any time; living runs are not touched."""
     from chaos.leftovers import heal_all  # noqa: PLC0415
@@ -82,7 +84,7 @@ def heal() -> None:
     sys.exit(heal_all(click.echo))
 
 
-@click.command()
+@click.command(cls=Unheard)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it to a file.")
 def schema(output: Path | None) -> None:
     """Print the JSON Schema of experiment files, for editors.
@@ -132,7 +134,7 @@ def runs() -> None:
     """List and prune recordings."""
 
 
-@runs.command(name="list")
+@runs.command(name="list", cls=Unheard)
 @runs_option
 def list_runs(runs: Path) -> None:
     """List recordings: when and what, the decision, the size."""
@@ -161,14 +163,14 @@ def _on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-@runs.command()
+@runs.command(cls=Unheard)
 @runs_option
 @click.option("--keep", default=20, show_default=True, type=click.IntRange(0), help="Keep the newest N.")
 @click.option("--failed/--no-failed", default=False, help="Also prune recordings that did not pass (kept otherwise).")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 def prune(runs: Path, keep: int, failed: bool, yes: bool) -> None:
     """Remove old recordings. What failed or was inconclusive is kept unless --failed is given."""
-    from chaos.shelf import old, remove  # noqa: PLC0415
+    from chaos.shelf import forget, old, remove  # noqa: PLC0415
 
     folders = old(runs, keep=keep, failed=failed)
     if not folders:
@@ -176,12 +178,25 @@ def prune(runs: Path, keep: int, failed: bool, yes: bool) -> None:
         return
     if not yes:
         _show(folders)
-        if not click.confirm(f"Remove these {len(folders)} recordings for good?"):
+        if not _agreed(f"Remove these {len(folders)} recordings for good?"):
             click.echo("nothing removed")
             return
     for folder in folders:
         remove(folder)
         click.echo(f"removed {folder}")
+    if page := forget(runs):
+        click.echo(f"removed {page}: it showed runs that are gone")
+
+
+def _agreed(question: str) -> bool:
+    """Ask; UsageError if nobody is there to answer."""
+    try:
+        return click.confirm(question)
+    except click.Abort as abort:
+        if not isinstance(abort.__context__, EOFError):
+            raise
+        click.echo()
+        raise UsageError("nobody is there to ask, and nothing was removed; say --yes") from abort
 
 
 COMMANDS = (check, doctor, heal, schema, runs)

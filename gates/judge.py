@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from chaos import __version__
@@ -23,7 +23,7 @@ from gates.validity import Validity, harness_troubles, heal_failures
 from gates.wording import listed, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from chaos.errors import ChaosgateError
@@ -40,6 +40,7 @@ VALIDITY = "validity"
 class Judgement:
     """One run, judged. `verdicts` begins with the validity; `known_failures` names gates that were expected to fail.
 
+    `because`: name of a known failure → why it was expected.
     `judged_by`: the version of chaosgate; "" in verdicts of versions that did not say it.
     """
 
@@ -51,6 +52,12 @@ class Judgement:
     known_failures: tuple[str, ...] = ()
     experiment: str = ""
     judged_by: str = ""
+    because: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def why(self) -> str:
+        """The sentence without the decision that it begins with, for where that has been said."""
+        return _without(self.decision, self.sentence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +69,11 @@ class SetJudgement:
     sentence: str
     judgements: tuple[Judgement, ...]
     missing: tuple[str, ...] = ()
+
+    @property
+    def why(self) -> str:
+        """The sentence without the decision that it begins with, for where that has been said."""
+        return _without(self.decision, self.sentence)
 
 
 # ---------------------------------------------------------------- one run
@@ -115,12 +127,13 @@ def _uncounted(verdict: Verdict, validity: Verdict) -> Verdict:
     return replace(verdict, status=Status.INCONCLUSIVE, summary=summary)
 
 
-def _known_failures(gates: Sequence[NamedGate], verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+def _known_failures(gates: Sequence[NamedGate], verdicts: Sequence[Verdict]) -> dict[str, str]:
+    """Return name → why, of the gates that failed as expected."""
     failed = {verdict.gate for verdict in verdicts if verdict.status is Status.FAIL}
-    return tuple(named.name for named in gates if named.expect_fail and named.name in failed)
+    return {named.name: named.expect_fail for named in gates if named.expect_fail and named.name in failed}
 
 
-def _judgement(recording: Recording, verdicts: tuple[Verdict, ...], known: tuple[str, ...]) -> Judgement:
+def _judgement(recording: Recording, verdicts: tuple[Verdict, ...], known: Mapping[str, str]) -> Judgement:
     status = max(verdict.status for verdict in verdicts)
     exit_code = _exit_code(recording, status)
     return Judgement(
@@ -129,7 +142,8 @@ def _judgement(recording: Recording, verdicts: tuple[Verdict, ...], known: tuple
         decision=_decision(exit_code),
         exit_code=exit_code,
         sentence=_sentence(recording, verdicts, known, exit_code),
-        known_failures=known,
+        known_failures=tuple(known),
+        because=known,
         experiment=str(recording.run.get("experiment", "")),
         judged_by=__version__,
     )
@@ -153,10 +167,14 @@ def _decision(exit_code: int) -> Decision:
     return {PROMOTE: Decision.PROMOTE, HOLD: Decision.HOLD}.get(exit_code, Decision.CANNOT_TELL)
 
 
-def _sentence(recording: Recording, verdicts: Sequence[Verdict], known: Collection[str], exit_code: int) -> str:
+def _without(decision: Decision, sentence: str) -> str:
+    return sentence.removeprefix(f"{decision}: ").removeprefix(f"{decision}, and ")
+
+
+def _sentence(recording: Recording, verdicts: Sequence[Verdict], known: Mapping[str, str], exit_code: int) -> str:
     worst = [verdict for verdict in verdicts if verdict.status is max(v.status for v in verdicts)]
     first = worst[0]
-    marked = " (a known failure)" if first.gate in known else ""
+    marked = f" (a known failure: {known[first.gate]})" if first.gate in known else ""
     why = f"{first.gate}{marked}: {first.summary}" if first.gate else first.summary
     if exit_code == DIRTY:
         return f"cannot tell, and the target is dirty: {next(iter(heal_failures(recording)))}; run `chaosgate heal`"
@@ -212,7 +230,7 @@ def _set_sentence(
     if exit_code == PROMOTE:
         return f"promote: all {len(told)} runs passed{_bound(repeats)}"
     counting = [one for one in told if one.exit_code == exit_code]
-    parts = [f"{one.experiment}: {one.sentence}" for one in counting[:1]]
+    parts = [f"{one.experiment}: {one.why}" for one in counting[:1]]
     parts = parts or [str(trouble) for trouble in troubles if worst([trouble.exit_code]) == exit_code][:1]
     if len(counting) > 1:
         parts.append(f"{len(counting) - 1} more runs ended so")
@@ -231,13 +249,18 @@ def _bound(repeats: int) -> str:
 # ---------------------------------------------------------------- verdict.json
 
 
+def as_data(judgement: Judgement) -> dict[str, Any]:
+    """Return it as verdict.json has it, every status as its word."""
+    data: dict[str, Any] = plain(judgement) | {"chaosgate": 1, "status": judgement.status.name}
+    data["verdicts"] = [plain(verdict) | {"status": verdict.status.name} for verdict in judgement.verdicts]
+    return data
+
+
 def write_verdict(folder: Path, judgement: Judgement, *, name: str = "verdict.json") -> Path:
     """Write `folder`/`name` as a whole and return its path; RecordingError if the disk won't have it."""
-    data = plain(judgement) | {"chaosgate": 1, "status": judgement.status.name}
-    data["verdicts"] = [plain(verdict) | {"status": verdict.status.name} for verdict in judgement.verdicts]
     path = folder / name
     try:
-        write_whole(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+        write_whole(path, json.dumps(as_data(judgement), indent=1, ensure_ascii=False) + "\n")
     except OSError as error:
         raise RecordingError(f"{path}: can't be written: {error.strerror}; make room and judge again") from error
     return path
@@ -274,6 +297,7 @@ def _read(data: dict[str, Any]) -> Judgement:
         known_failures=tuple(data["known_failures"]),
         experiment=data["experiment"],
         judged_by=str(data.get("judged_by", "")),
+        because=dict(data.get("because", {})),
     )
 
 

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 SHOWN = 5  # sentences in the summary; all of them are in the numbers
 CHANCE = 3.0  # standard deviations by which Poisson arrivals of a short window may fall behind
-SLICE_NS = 10 * NS  # of a closed loop: something succeeds in each, though a member is killed every two seconds
+SLICE_NS = 10 * NS  # of a closed loop: something succeeds in each, though a member is killed every three seconds
 SERVED_MIN = 100  # operations of a closed loop
+INTERRUPTED = "the run was interrupted"
+BUSY = "; the machine is busy: run alone, or lower the rate"
+EARLY = ("set-up", "load", "warm-up")  # phases before t = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +48,16 @@ class Validity:
 
     def judge(self, recording: Recording) -> Verdict:
         """Return PASS, or INCONCLUSIVE with every reason."""
+        interruption = _interruption(recording)
         problems = [
-            *recording.why_incomplete,
+            *(interruption or recording.why_incomplete),
             *harness_troubles(recording),
-            *_versions(recording.events),
-            *self._load(recording),
-            *_faults(recording),
+            *_versions(recording.events, followed=not interruption),
+            *(_sabotage(load_asked(recording)) if interruption else self._load(recording)),
+            *(_disproved(recording) if interruption else _faults(recording)),
             *heal_failures(recording),
             *_unproved_heals(recording),
-            *self._windows(recording),
+            *(() if interruption else self._windows(recording)),
         ]
         if problems:
             return Verdict(
@@ -87,7 +91,7 @@ class Validity:
         asked = load["rate_per_s"] * load["share"]
         steady, after = traffic(recording, Span.STEADY), traffic(recording, Span.RECOVERY)
         if steady.seconds and (offered := len(steady.outcome) / steady.seconds) < asked * self.offered_share_min:
-            yield f"the load did not reach its floor: {offered:,.0f}/s offered in steady, {asked:,.0f}/s asked"
+            yield f"the load did not reach its floor: {offered:,.0f}/s offered in steady, {asked:,.0f}/s asked{BUSY}"
         if steady.dropped > steady.n * self.dropped_share_max:
             yield f"{steady.dropped:,} arrivals of the steady window found no free user; raise users, or lower the rate"
         came = len(after.outcome) + dropped(recording, Span.RECOVERY, shared=True)
@@ -105,7 +109,7 @@ class Validity:
         lags = [data.get("lag_p99_s", 0.0) for data in _told_in(told, recording, Span.STEADY)]
         lag_s = float(np.median(lags)) if lags else 0.0
         if lag_s > self.lag_max_s:
-            yield f"the generator sent late: p99 {seconds(lag_s)} in steady, at most {seconds(self.lag_max_s)}"
+            yield f"the generator sent late: p99 {seconds(lag_s)} in steady, at most {seconds(self.lag_max_s)}{BUSY}"
 
     def _windows(self, recording: Recording) -> Iterator[str]:
         for span in self.spans:
@@ -157,6 +161,26 @@ def load_asked(recording: Recording) -> Mapping[str, Any]:
     return {**load, "share": stages[-1].get("share", 1.0)}
 
 
+def _interruption(recording: Recording) -> list[str]:
+    """Say first of an interrupted run who ended it and when, of which all that it lacks is the consequence.
+
+    Empty for any other run. What is torn or missing of the recording itself is said all the same.
+    """
+    if INTERRUPTED not in recording.why_incomplete:
+        return []
+    told = next(
+        (e for e in recording.events if e.kind is EventKind.NOTE and e.detail.startswith("interrupted by")), None
+    )
+    others = [why for why in recording.why_incomplete if why != INTERRUPTED]
+    if told is None:
+        return [INTERRUPTED, *others]
+    before = recording.events[: recording.events.index(told)]
+    phases = [event for event in before if event.kind is EventKind.PHASE]
+    early = bool(phases) and phases[-1].detail in EARLY
+    when = f"during {phases[-1].detail}" if early else f"at {at(recording, told.at_ns)}"
+    return [f"{INTERRUPTED.removesuffix('interrupted')}{told.detail.partition(';')[0]} {when}", *others]
+
+
 def harness_troubles(recording: Recording) -> Iterator[str]:
     """Errors of the harness, each as a sentence."""
     for event in recording.events:
@@ -195,20 +219,21 @@ def _ended(recording: Recording) -> bool:
 # ---------------------------------------------------------------- versions
 
 
-def _versions(events: Sequence[Event]) -> Iterator[str]:
+def _versions(events: Sequence[Event], *, followed: bool = True) -> Iterator[str]:
+    """Say what ran that should not have; `followed`: also who did not say it, for a run that was to come to its end."""
     told = [event for event in events if event.kind is EventKind.VERSION]
     start = {event.node: event.data for event in told if event.data.get("when") == "start"}
     end = {event.node: event.data for event in told if event.data.get("when") == "end"}
-    if not start:
+    if not start and followed:
         yield "no process said at the start which version it is"
     for node, data in start.items():
         if _is_version(data.get("asked")) and data.get("version") != data["asked"]:
             yield f"{node} runs version {data.get('version')}, asked for was {data['asked']}"
         if data.get("of", "process") != "process":
             yield f"{node}: of its running program nothing was seen at the start, only the {data['of']} on disk"
-        if node not in end:
+        if node not in end and followed:
             yield f"{node} did not say at the end which version it is"
-        elif not _replaced(events, node) and not _same(data, end[node]):
+        elif node in end and not _replaced(events, node) and not _same(data, end[node]):
             yield f"{node} changed from {_shown(data)} to {_shown(end[node])}, and no operation replaced it"
     for node, version in _replacements(events, start):
         if node in end and _is_version(version) and end[node].get("version") != version:

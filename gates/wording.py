@@ -41,9 +41,14 @@ def percent(share: float) -> str:
 
 
 def at(recording: Recording, at_ns: int) -> str:
-    """Return a moment as "t = 12.3 s", counted from the moment in which the load had reached its hold."""
-    run = recording.windows.run
-    return f"t = {(at_ns - run[0]) / NS:.1f} s" if run else f"{at_ns} ns"
+    """Return a moment as "t = 12.3 s", counted from the moment in which the load had reached its hold.
+
+    Of a run that never came so far: "1.2 s after its begin".
+    """
+    if run := recording.windows.run:
+        return f"t = {(at_ns - run[0]) / NS:.1f} s"
+    begun_ns = min((event.at_ns for event in recording.events), default=at_ns)
+    return f"{(at_ns - begun_ns) / NS:.1f} s after its begin"
 
 
 def inconclusive(summary: str, **numbers: Any) -> Verdict:

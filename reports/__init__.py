@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from chaos.recording import plain
 from chaos.registry import joined
+from gates.judge import as_data
 from reports import console, html
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def _json(recording: Recording, judgement: Judgement) -> str:
     """Return the judgement and what run.json says, for other programs."""
-    return json.dumps({"judgement": plain(judgement), "run": recording.run}, indent=1, ensure_ascii=False)
+    return json.dumps({"judgement": as_data(judgement), "run": recording.run}, indent=1, ensure_ascii=False)
 
 
 OWN: Mapping[str, Report] = {"html": html.render, "console": console.render, "json": _json}

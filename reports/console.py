@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from chaos.errors import ChaosgateError
+    from chaos.model import Verdict
     from chaos.recording import Recording
     from gates.judge import Judgement, SetJudgement
 
@@ -31,7 +32,7 @@ def result_line(
     lines: list[Text] = []
     if judgement is not None:
         decision = Text(f"{judgement.decision.value.upper():<12}", style=DECISIONS[judgement.decision])
-        lines.append(Text.assemble(decision, (f"{name:<28}", "bold"), judgement.sentence))
+        lines.append(Text.assemble(decision, (f"{name:<28}", "bold"), " ", judgement.why))
     else:
         lines.append(Text.assemble(("NOT JUDGED  ", DECISIONS[Decision.CANNOT_TELL]), (name, "bold")))
     if error is not None:
@@ -42,14 +43,16 @@ def result_line(
 
 
 def verdict_table(judgement: Judgement) -> Table:
-    """Return a row a gate."""
-    table = Table(title=judgement.experiment or None, title_justify="left", header_style="bold")
+    """Return a row a gate. Every text is one: rich would read brackets, of a cell's name or an error, as markup."""
+    table = Table(
+        title=Text(judgement.experiment) if judgement.experiment else None, title_justify="left", header_style="bold"
+    )
     table.add_column("gate", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     table.add_column("why", overflow="fold")
     for verdict in judgement.verdicts:
         status = Text(verdict.status.name, style=STYLES[verdict.status])
-        table.add_row(verdict.gate, status, verdict.summary)
+        table.add_row(Text(verdict.gate), status, Text(_why(judgement, verdict)))
     return table
 
 
@@ -61,19 +64,26 @@ def set_table(judged: SetJudgement) -> Table:
     table.add_column("why", overflow="fold")
     for judgement in judged.judgements:
         for number, verdict in enumerate(judgement.verdicts):
-            name = judgement.experiment if number == 0 else ""
-            table.add_row(name, verdict.gate, Text(verdict.status.name, style=STYLES[verdict.status]), verdict.summary)
+            name = Text(judgement.experiment if number == 0 else "")
+            status = Text(verdict.status.name, style=STYLES[verdict.status])
+            table.add_row(name, Text(verdict.gate), status, Text(_why(judgement, verdict)))
         table.add_section()
-    for name in judged.missing:
+    for missing in judged.missing:
         why = "a set with an experiment that was not run, or could not be judged, is not promoted"
-        table.add_row(name, "", Text("NO VERDICT", style="yellow"), why)
+        table.add_row(Text(missing), "", Text("NO VERDICT", style="yellow"), why)
     return table
+
+
+def _why(judgement: Judgement, verdict: Verdict) -> str:
+    """Return the verdict's summary, after it why a failure is a known one."""
+    because = judgement.because.get(verdict.gate, "") if verdict.status is Status.FAIL else ""
+    return f"{verdict.summary}; known failure: {because}" if because else verdict.summary
 
 
 def conclusion(judged: SetJudgement, exit_code: int, folders: Sequence[Path], page: Path | None) -> RenderableType:
     """Return the table of a set, its one decision, the exit code, and the path of the report."""
     lines: list[RenderableType] = [set_table(judged)]
-    lines.append(Text.assemble((judged.decision.value.upper(), DECISIONS[judged.decision]), f"   {judged.sentence}"))
+    lines.append(Text.assemble((judged.decision.value.upper(), DECISIONS[judged.decision]), f"   {judged.why}"))
     where = folders[0] / "report.html" if len(folders) == 1 else page
     lines.append(Text(f"exit code {exit_code}" + (f"   report: {where}" if where else "")))
     return Group(*lines)
@@ -84,5 +94,5 @@ def render(recording: Recording, judgement: Judgement) -> str:  # noqa: ARG001  
     console = Console(width=120, no_color=True, force_terminal=False)
     with console.capture() as captured:
         console.print(verdict_table(judgement))
-        console.print(judgement.sentence)
+        console.print(Text(judgement.sentence))
     return captured.get()

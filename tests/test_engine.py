@@ -466,8 +466,10 @@ def test_an_interruption_in_any_phase_ends_the_run_and_leaves_nothing(tmp_path, 
     how = run.end()
     if run.traffic.prepare_waits:
         run.traffic.prepare_waits.set()
-    assert how == "interrupted" or isinstance(run.error, HarnessError)
+    assert (how, run.error) == ("interrupted", None), "nobody's trouble, in any phase"
     assert run.story[-1] == "run interrupted"
+    assert not run.told(EventKind.ERROR)
+    assert run.details(EventKind.NOTE)[-1] == "interrupted by SIGTERM; healing everything"
     assert run.left == []
     assert not run.told(INJECT)
 

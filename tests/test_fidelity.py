@@ -206,6 +206,13 @@ def test_a_cut_that_lets_one_packet_pass_is_a_mismatch():
     assert fidelity.judge_cut(flow(sent=10, received=0)).proof is Proof.INCONCLUSIVE
 
 
+def test_a_busy_processors_milliseconds_are_no_delay_where_none_was_asked_for():
+    bare, busy, delayed = flow(noisy(100)), flow(noisy(120, 6.0)), flow(noisy(120, 50.0))
+    assert fidelity.judge_spared(bare, busy, 0.0)[0].proof is Proof.CONFIRMED
+    assert fidelity.judge_spared(bare, busy, 5.0)[0].proof is Proof.MISMATCH
+    assert fidelity.judge_spared(bare, delayed, 0.0)[0].proof is Proof.MISMATCH
+
+
 def test_a_spared_path_that_slows_down_or_loses_is_a_mismatch():
     bare = flow(noisy(100))
     assert fidelity.proof([*fidelity.judge_spared(bare, flow(noisy(120)), 50.0, "hurt")]) is Proof.CONFIRMED

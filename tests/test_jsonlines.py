@@ -13,6 +13,7 @@ import pytest
 from chaos.errors import AgentError
 from chaos.jsonlines import JsonLines, Questions, answered
 from chaos.piped import PipedProcess
+from tests.leftovers import await_true
 
 PATIENCE_S = 20.0
 
@@ -159,10 +160,15 @@ def test_a_child_that_does_not_listen_is_killed_after_a_grace(child):
     assert process.fate() == "ended by signal 9"
 
 
-def test_a_child_whose_pipe_is_full_can_be_ended(child):
-    lines, _ = listening(child("import time; time.sleep(1000)"))
-    stuck = threading.Thread(target=lambda: lines.say({"much": "x" * (1 << 20)}))
+@pytest.mark.parametrize("grace_s", [0.0, 0.2])
+def test_a_child_whose_pipe_is_full_can_be_ended(child, grace_s):
+    lines, heard = listening(child("import time; print('{}', flush=True); time.sleep(1000)"))
+    stuck = threading.Thread(target=lambda: lines.say({"much": "x" * (1 << 20)}), daemon=True)
     stuck.start()
-    lines.end(0)
-    stuck.join(PATIENCE_S)
-    assert not stuck.is_alive()
+    await_true("it writes and can't", lambda: lines._lock.locked() and heard)
+    ending = threading.Thread(target=lambda: lines.end(grace_s), daemon=True)
+    ending.start()
+    for one in (ending, stuck):
+        one.join(PATIENCE_S)
+        assert not one.is_alive()
+    assert heard == [{}, "end"]

@@ -68,6 +68,12 @@ def test_off_a_terminal_something_is_said_now_and_then(monkeypatch):
     assert len(lines_of([progress()] * 3, monkeypatch, every_s=-1.0)) == 3
 
 
+def test_the_name_of_a_cell_is_said_whole(monkeypatch):
+    (line,) = lines_of([progress(experiment="cut[version=3.5.1]", note="read [/x]")], monkeypatch)
+    assert "cut[version=3.5.1]" in line
+    assert "read [/x]" in line
+
+
 def test_a_long_line_is_not_broken_in_a_log(monkeypatch):
     note = "word " * 80
     (line,) = lines_of([progress(note=note.strip())], monkeypatch)

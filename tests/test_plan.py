@@ -390,7 +390,7 @@ def test_the_description_says_when_who_how_and_how_long():
         "16s  heal    cut; else the node heals itself at 21s",
         "cut: cut by nft",
         "1 of 3 members (33%), at 8s; limit 34%; 2 left of the 2 that make a majority",
-        "p99 (latency: limit 400ms), during steady",
+        "p99 (latency: limit 400ms, percentile 99), during steady",
     ):
         assert part in said
 

@@ -273,6 +273,52 @@ def test_options_have_ini_twins_whose_folders_are_beside_the_ini_file(project, m
         assert name in help_text
 
 
+def test_the_candidate_and_the_seed_can_be_named(project, monkeypatch):
+    ran = []
+
+    def run_cell(experiment, *, given, **_):
+        ran.append((experiment.stack.versions, experiment.seed, given.versions, given.seed))
+        raise HarnessError("not today")
+
+    monkeypatch.setattr(chaos.cell, "run_cell", run_cell)
+    project.experiment()
+    project.pytester.runpytest_inprocess("--chaos-version", "etcd=3.5.1", "--chaos-version=x=1", "--chaos-seed", "7")
+    assert ran == [({"etcd": "3.5.1", "x": "1"}, 7, {"etcd": "3.5.1", "x": "1"}, 7)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--chaos-version", "3.5.1"), "--chaos-version 3.5.1: expected COMPONENT=VERSION, e.g. --chaos-version etcd="),
+        (("--chaos-seed", "-1"), "--chaos-seed -1: not a whole number of 0 or more"),
+        (("--chaos-seed", "7"), "--chaos-seed 7: the matrix of * says itself which seeds run, 1, 2; change the list"),
+    ],
+)
+def test_a_candidate_or_a_seed_that_can_not_be_is_an_error(project, arguments, said):
+    project.experiment(more=MATRIX)
+    found = project.pytester.runpytest_inprocess(*arguments)
+    found.assert_outcomes(errors=1)
+    found.stdout.fnmatch_lines([f"*{said}*"])
+
+
+def test_a_recording_of_another_candidate_or_seed_is_not_judged(project):
+    project.experiment()
+    folder = project.recording()
+    facts = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(facts | {"versions_asked": {"etcd": "3.5.1"}, "seed": 3}))
+    project.rejudge("--chaos-version", "etcd=3.5.1", "--chaos-seed", "3").assert_outcomes(passed=3)
+    project.rejudge("--chaos-version", "etcd=3.5.35").assert_outcomes(errors=3)
+    project.rejudge("--chaos-version", "etcd=3.5.1", "--chaos-seed", "4").assert_outcomes(errors=3)
+
+
+def test_the_end_of_a_session_says_where_the_reports_are(project):
+    project.experiment(FAILS, more=MATRIX)
+    folders = [project.recording(f"made[seed={seed}]") for seed in (1, 2)]
+    found = project.rejudge()
+    lines = [line for line in found.outlines if "report.html" in line]
+    assert lines == [f"made.yaml[seed={seed}]: runs/{folders[seed - 1].name}/report.html" for seed in (1, 2)]
+
+
 # ---------------------------------------------------------------- one run a cell
 
 

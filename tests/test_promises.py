@@ -70,7 +70,7 @@ def test_the_plan_shows_what_was_promised():
     said = describe(timeline(read(f"{HEAD}{STEPS}slo: {{latency: 400ms, recovery: 5s}}\n")))
     for line in (
         "linearizable, during run",
-        "slo-latency (latency: limit 400ms), during steady",
+        "slo-latency (latency: limit 400ms, percentile 99), during steady",
         "slo-recovery (recovery: limit 5s), during recovery",
     ):
         assert f"  {line}\n" in said

@@ -194,6 +194,19 @@ def test_an_interrupted_run_is_healed_and_can_not_tell(world, tmp_path):
     assert Recording.open(result.folder).events[-1].detail == "interrupted"
 
 
+def test_an_interruption_of_the_set_up_is_nobody_s_trouble(world, tmp_path):
+    flags, world.stack.up_waits = Flags(), True
+
+    def interrupt(progress):
+        flags.interrupted = "SIGINT"
+
+    result = run_one(read(), Options(target="memory", runs=tmp_path), flags=flags, traffic=world, watch=interrupt)
+    world.stack.released.set()
+    assert result.error is None
+    assert result.exit_code == 11
+    assert result.judgement.why == "validity: the run was interrupted by SIGINT during set-up"
+
+
 def test_a_replay_repeats_the_recorded_victims(world, tmp_path):
     victims = {("kill", 0): ("n3",)}
     result = ran(world, tmp_path, recorded=victims)
@@ -338,6 +351,17 @@ def test_two_runs_at_once_have_folders_of_their_own(tmp_path):
     folders = {new_folder(tmp_path, "e") for _ in range(5)}
     assert len(folders) == 5
     assert all((folder / "samples").is_dir() for folder in folders)
+
+
+def test_notes_are_in_the_recording_and_a_folder_that_can_not_be_made_is_trouble(world, tmp_path):
+    result = ran(world, tmp_path, notes=("replay of x, with other load",), versions={"memory": "2"})
+    told = Recording.open(result.folder)
+    assert next(e.detail for e in told.events if e.kind is EventKind.NOTE) == "replay of x, with other load"
+    assert told.run["versions_given"] == {"memory": "2"}
+    (tmp_path / "file").write_text("")
+    result = ran(world, tmp_path / "file")
+    assert (result.folder, result.judgement, result.exit_code) == (None, None, 12)
+    assert "give a --runs folder that you may write to" in str(result.error)
 
 
 def test_the_worse_of_verdict_and_trouble_is_the_exit_code():

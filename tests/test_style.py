@@ -165,12 +165,13 @@ SHIPPED = (
     "chaos.model",
     "chaos.errors",
     "chaos.clock",
+    "chaos.environment",
     "chaos.jsonlines",
     "chaos.piped",
     "chaos.targets.netns.wire",
 )
 
-BESIDE = ("errors", "clock", "jsonlines", "piped", "targets/netns/wire")  # what the agent takes
+BESIDE = ("errors", "clock", "environment", "jsonlines", "piped", "targets/netns/wire")  # what the agent takes
 
 
 def test_what_is_shipped_to_nodes_needs_the_standard_library_only():

@@ -103,6 +103,17 @@ def test_a_set_calibrates_equal_loads_once(tmp_path, calibrations):
     assert len(calibrations.asked) == 1
 
 
+def test_another_share_of_the_same_load_is_not_calibrated_again(tmp_path, calibrations):
+    rates, offered = {}, []
+    for share in (0.6, 0.4):
+        source, workload, recorder = of_run(tmp_path / f"{share}", Load(workload="kv", calibrated_share=share), rates)
+        source.prepare()
+        offered.append(workload.loads[0].rate_per_s)
+        recorder.close()
+    assert len(calibrations.asked) == 1
+    assert offered == [600, 400]
+
+
 def test_another_version_is_calibrated_for_itself(tmp_path, calibrations):
     rates = {}
     for version in ("1.0", "2.0"):

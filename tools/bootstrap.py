@@ -134,6 +134,8 @@ def main() -> None:
     debian_packages(RUN_PROGRAMS | (TEST_PROGRAMS if options.for_tests else {}))
     python_packages()
     etcd(every=options.for_tests)
+    if sys.stdout.isatty():
+        say("next: . .venv/bin/activate && chaosgate doctor")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chaos.registry import joined
+from chaos.registry import Table
 from workloads.settings import KvSettings
 
 if TYPE_CHECKING:
@@ -40,6 +40,6 @@ def _kv(spawn: Spawn, access: Any) -> Workload:
     return LocustWorkload(spawn) if access is None else LocustWorkload(spawn, access=access)
 
 
-WORKLOADS: Mapping[str, WorkloadKind] = joined(
+WORKLOADS: Mapping[str, WorkloadKind] = Table(
     {"kv": WorkloadKind(settings_type=KvSettings, make=_kv)}, "chaosgate.workloads"
 )

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chaos.clock import ns
+from chaos.environment import of_children
 from chaos.errors import UsageError, WorkloadError
 from chaos.jsonlines import JsonLines
 from chaos.model import LoadStatus
@@ -113,7 +114,7 @@ class LocustWorkload:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env={**os.environ, "PYTHONPATH": path},
+                env=of_children(PYTHONPATH=path),
             )
 
 

@@ -3,9 +3,10 @@
     LoggedIn.call ─▶ token at hand? ──no──▶ /etcdserverpb.Auth/Authenticate, one user at a time; the others wait
                           ╰────────────────▶ the call, with `token: …` in its header
 
-A log-in is a proposal, and a hash that is slow on purpose. A member that restarts has forgotten every token, and
-refuses all its users at once: the first of them gets a new one, and the others go on with that. A token of another
-member's would do too, but not where the members can't hear each other.
+A log-in is a proposal, and a hash that is slow on purpose. A member that restarts has forgotten every token: who is
+refused first throws the shared one away, the next user gets a new one, and the others go on with that. So it does not
+matter that a user who is refused closes its connection and comes back with another. A token of another member's would
+do too, but not where the members can't hear each other.
 """
 
 from __future__ import annotations
@@ -45,33 +46,28 @@ class LoggedIn:
         self._login = login
         self._timeout_s = timeout_s
         self._mine = ""
-        self._refused = ""
 
     def call(self, method: str, message: bytes) -> bytes:
         """Call with the token; after one that is refused the next call authenticates, and this one is not repeated."""
-        token = self._login.token if self._acceptable else self._renewed()
+        token = self._login.token or self._renewed()
         if token != self._mine:
             self._inner.authorize(token)
             self._mine = token
         try:
             return self._inner.call(method, message)
         except CallError as error:
-            if error.code == UNAUTHENTICATED:
-                self._refused = token
+            if error.code == UNAUTHENTICATED and self._login.token == token:  # else somebody has a newer one
+                self._login.token = ""
             raise
 
-    @property
-    def _acceptable(self) -> bool:
-        return self._login.token not in ("", self._refused)
-
     def _renewed(self) -> str:
-        """Return a token that was not refused here; CallError, not sent, if there is none in time."""
+        """Return a new token; CallError, not sent, if there is none in time."""
         if not self._login.turn.acquire(timeout=self._timeout_s):
             raise CallError(DEADLINE_EXCEEDED, f"authenticate: no turn within {self._timeout_s:g} s", sent=False)
         try:
-            if not self._acceptable:  # else the one before us got it
-                self._login.token = self._authenticate()
-            return self._login.token
+            token = self._login.token or self._authenticate()  # the one before us may have got it
+            self._login.token = token
+            return token
         finally:
             self._login.turn.release()
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from workloads.etcd_messages import PUT, RANGE, SERIALIZABLE, put_response
-from workloads.unary import CallError
 
 if TYPE_CHECKING:
     import random
@@ -88,6 +87,8 @@ class Retry:
 
     def call(self, method: str, message: bytes) -> bytes:
         """Call, and once more after an error."""
+        from workloads.unary import CallError  # noqa: PLC0415 — sockets: too early where settings are read
+
         try:
             return self._inner.call(method, message)
         except CallError:

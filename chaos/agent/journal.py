@@ -42,7 +42,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise AgentError(f"{folder}: the undo journal can't be opened: {error}; nothing was touched") from error
@@ -105,10 +105,15 @@ def is_owned(folder: Path) -> bool:
     return False
 
 
+def private(path: str, flags: int) -> int:
+    """Open a file that nobody else may write, whatever the umask: trust.py refuses any other."""
+    return os.open(path, flags, 0o600)
+
+
 def _write_durably(path: Path, record: Record) -> None:
     text = json.dumps({"name": record.name, "kind": record.kind, "undo": dict(record.undo)})
     new = path.with_suffix(".new")
-    with new.open("w", encoding="utf-8") as file:
+    with open(new, "w", encoding="utf-8", opener=private) as file:  # Path.open takes no opener
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -2,23 +2,29 @@
 
 Links (name, flags, master, mtu), qdiscs and nft rules of a namespace. Left out: counters, which change by
 themselves, rules that do nothing, and the shaper's own devices, which stand by between faults. A kind whose program
-is not installed is None, not empty: nothing was looked at.
+is not installed, or fails, is None, not empty: nothing was looked at.
 """
 
 from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 from chaos.agent.ground import inside
+from chaos.environment import of_children
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from chaos.agent.ground import Ground
 
 LINK_KEYS = ("ifname", "flags", "mtu", "master", "operstate")
 QDISC_KEYS = ("kind", "handle", "parent", "dev", "root", "options")
 TIMEOUT_S = 10
+LINKS, QDISCS, RULES = ("ip", "-j", "link"), ("tc", "-j", "qdisc"), ("nft", "-j", "list", "ruleset")
+PROGRAMS = (LINKS, QDISCS, RULES)
 DEVICES = "chaosgate"  # how the names of the shaper's own devices begin
 
 
@@ -30,9 +36,7 @@ def state(ground: Ground, nodes: list[str]) -> dict[str, Any]:
 
 def _of(netns: int) -> dict[str, Any]:
     with inside(netns):
-        links = _said(["ip", "-j", "link"])
-        qdiscs = _said(["tc", "-j", "qdisc"])
-        rules = _said(["nft", "-j", "list", "ruleset"])
+        links, qdiscs, rules = (_said(program) for program in PROGRAMS)
     return {
         "links": None if links is None else _picked(links, "ifname", LINK_KEYS),
         "qdiscs": None if qdiscs is None else _picked(qdiscs, "dev", QDISC_KEYS),
@@ -91,15 +95,27 @@ def _ours(data: dict[str, Any], key: str) -> bool:
     return str(data.get(key, "")).startswith(DEVICES)
 
 
-def _said(argv: list[str]) -> Any:
-    """Return what a program says, as JSON (nothing: an empty list), or None where it is not installed.
-
-    OSError if it fails.
-    """
+def _said(argv: Sequence[str]) -> Any:
+    """Return what a program says, None if it can't."""
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    except FileNotFoundError:
+        return ask(argv)
+    except OSError as error:
+        sys.stderr.write(f"not looked at: {error}\n")
         return None
+
+
+def ask(argv: Sequence[str]) -> Any:
+    """Return what a program says, as JSON (nothing: an empty list); OSError if it is not installed, or fails."""
+    command = " ".join(argv)
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=of_children())
+    except FileNotFoundError as error:
+        raise OSError(f"{argv[0]}: not found on PATH") from error
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"{command}: no answer within {TIMEOUT_S} s") from error
     if done.returncode:
-        raise OSError(f"{' '.join(argv)} ended with {done.returncode}: {done.stderr.strip()}")
-    return json.loads(done.stdout or "[]")
+        raise OSError(f"{command} ended with {done.returncode}: {done.stderr.strip()}")
+    try:
+        return json.loads(done.stdout or "[]")
+    except ValueError as error:
+        raise OSError(f"{command} said no JSON: {error}") from error

@@ -37,7 +37,7 @@ PR_SET_TIMERSLACK = 29
 PRIORITY = 8  # below the shaper: measuring must not delay what it measures
 SO_NO_CHECK = 11  # socket(7): no UDP checksum
 BURST = 64
-CAPTURED_MAX = 4000
+CAPTURED_MAX = 4000  # sent packets in a capture; each with all its arrivals
 BUFFER = 4 << 20
 COPIES_NS = 20_000_000  # when everything has arrived, wait this long for duplicates
 
@@ -51,6 +51,7 @@ class Task:
     tail_ns: int
     capture: str
     captured: list[Captured] = field(default_factory=list)
+    stamps: set[bytes] = field(default_factory=set)  # of the sent packets in the capture
     done_ns: int | None = None
 
     def finish_ns(self, now_ns: int) -> int | None:
@@ -129,10 +130,18 @@ class Meter:
             self._keep(task, SENT, at_ns, (source.getsockname(), sink), payload)
 
     def _keep(self, task: Task, where: int, at_ns: int, ends: tuple[Any, Any], payload: bytes) -> None:
-        """Note a packet for the capture; a packet that a fault swallows is there once, sent and never arrived."""
-        if task.capture and len(task.captured) < CAPTURED_MAX:
-            head = payload[: STAMP.size]
-            task.captured.append(Captured(where, at_ns + self._wall_ns, *ends, head, len(payload)))
+        """Note a packet for the capture; a packet that a fault swallows is there once, sent and never arrived.
+
+        So a capture that is full takes no more that is sent, and still what was sent before and arrives now.
+        """
+        if not task.capture:
+            return
+        stamp = payload[: STAMP.size]
+        if len(task.stamps) >= CAPTURED_MAX and (where == SENT or stamp not in task.stamps):
+            return
+        if where == SENT:
+            task.stamps.add(stamp)
+        task.captured.append(Captured(where, at_ns + self._wall_ns, *ends, stamp, len(payload)))
 
     def _receive(self, sink: socket.socket) -> None:
         for _ in range(BURST):

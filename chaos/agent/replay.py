@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from chaos.agent.actions import ACTIONS
 from chaos.agent.ground import Ground, Place
-from chaos.agent.journal import Journal, is_owned, read
+from chaos.agent.journal import Journal, is_owned, private, read
 from chaos.errors import AgentError, DirtyError, TargetError
 from chaos.targets.netns.wire import call
 
@@ -29,7 +29,8 @@ REACH_S = 3.0
 def note_ground(folder: Path, hello: Mapping[str, Any]) -> None:
     """Keep what a replay needs to know of the lab beside the records."""
     kept = {"lab_socket": hello["lab_socket"], "nodes": list(hello["nodes"])}
-    (folder / GROUND).write_text(json.dumps(kept), encoding="utf-8")
+    with open(folder / GROUND, "w", encoding="utf-8", opener=private) as file:
+        file.write(json.dumps(kept))
 
 
 def heal(folder: Path) -> list[str]:

@@ -21,6 +21,7 @@ from chaos.clock import MonotonicClock, ns
 from chaos.model import Reading
 from chaos.stacks.etcd import roles
 from chaos.stacks.etcd.client import EtcdClient, EtcdError, KvHash, MemberStatus
+from chaos.stacks.etcd.errors import Code
 from chaos.stacks.etcd.members import Members, answered
 
 if TYPE_CHECKING:
@@ -209,9 +210,9 @@ class ReplicaProbe:
         while True:
             try:
                 return client.hash_kv(revision)
-            except EtcdError:
+            except EtcdError as error:
                 again_ns = self.clock.now_ns() + ns(_RETRY_S)
-                if again_ns > until_ns or not self.clock.sleep_until(again_ns):
+                if not _may_pass(error) or again_ns > until_ns or not self.clock.sleep_until(again_ns):
                     raise
 
     def _readings(self, found: Round, *, quiet: bool) -> list[Reading]:
@@ -266,6 +267,11 @@ class ReplicaProbe:
             if isinstance(answer, EtcdError):
                 raise answer
         return len({answer.hash for answer in answers if isinstance(answer, KvHash)}) == 1
+
+
+def _may_pass(error: EtcdError) -> bool:
+    """Say whether a member that answers so may yet answer otherwise: it is down, or has not come so far."""
+    return error.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.UNAUTHENTICATED) or "future" in str(error)
 
 
 def _replica(node: str, found: Round, numbered: Mapping[str, object]) -> Reading:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from chaos.registry import joined
+from chaos.registry import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +64,7 @@ def _netns_no_cpu_limit() -> str:
     return no_cpu_limit()
 
 
-TARGETS: Mapping[str, TargetKind] = joined(
+TARGETS: Mapping[str, TargetKind] = Table(
     {"netns": TargetKind(open=_open_netns, backend=_netns_backend, no_cpu_limit=_netns_no_cpu_limit)},
     "chaosgate.targets",
 )

@@ -44,12 +44,29 @@ def commands(recording: Recording) -> list[tuple[str, str]]:
     run = recording.run
     folder = recording.folder
     place = "RUN" if folder is None else shlex.quote(f"{folder.parent.name}/{folder.name}".lstrip("/"))
-    words = ["chaosgate", "run", str(run.get("path") or "experiment.yaml"), "--seed", str(run.get("seed", 1))]
+    words = ["chaosgate", "run", str(run.get("path") or "experiment.yaml")]
+    if replay := run.get("replay_from") or run.get("replay_of"):
+        words += ["--replay", str(replay)]
+    elif "seed" not in _axes(run):
+        words += ["--seed", str(run.get("seed", 1))]
     words += ["--target", str(run["target_name"])] if run.get("target_name") else []
-    asked = run.get("versions_asked")
-    for component, version in (asked if isinstance(asked, dict) else {}).items():
+    for component, version in _given(run).items():
         words += ["--version", f"{component}={version}"]
-    return [("run it again", shlex.join(words)), ("judge this recording again", f"chaosgate judge {place}")]
+    again = "run it again, with all of its matrix" if _axes(run) and not replay else "run it again"
+    return [(again, shlex.join(words)), ("judge this recording again", f"chaosgate judge {place}")]
+
+
+def _axes(run: Mapping[str, Any]) -> Sequence[str]:
+    """Return what the matrix varied, by the cell's name: "cut[version=3.5.1,seed=2]"."""
+    label = str(run.get("experiment", "")).partition("[")[2].removesuffix("]")
+    return [part.partition("=")[0] for part in label.split(",") if part]
+
+
+def _given(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the versions asked for by hand; older recordings tell them together with those of the file."""
+    given = _dict(run.get("versions_given", run.get("versions_asked")))
+    stack = run.get("stack") if "version" in _axes(run) and "versions_given" not in run else None
+    return {component: version for component, version in given.items() if component != stack}
 
 
 def facts(recording: Recording, judged_by: str = "") -> list[tuple[str, str]]:

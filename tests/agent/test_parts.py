@@ -7,18 +7,20 @@ import os
 import struct
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaos.agent import journal, kernel, pcapng, points, processes, replay, rules
+from chaos.agent import journal, kernel, meter, pcapng, points, processes, replay, rules
 from chaos.agent.__main__ import main as agent_main
 from chaos.agent.actions import ACTIONS
 from chaos.agent.flow import FILL, STAMP, Asked, Flow, thin
 from chaos.agent.journal import Journal, Record
 from chaos.agent.lease import Hold, Lease, ends, next_ns
 from chaos.agent.shaper import Rule
+from chaos.agent.trust import distrusted
 from chaos.errors import AgentError
 from chaos.model import NODE_ACTIONS, Cut, Direction, Impairment, Shape
 
@@ -142,15 +144,19 @@ def test_the_heal_command_heals_a_journal_that_only_we_can_have_written(found, c
 
 def test_the_heal_command_refuses_a_journal_that_others_can_write(found, capsys):
     found.chmod(0o777)
-    assert "everybody may write it (mode 777); what it says would be done with the powers of" in refused(found, capsys)
+    assert "others may write it (mode 777); what it says would be done with the powers of" in refused(found, capsys)
     found.chmod(0o1777)  # sticky: they can't remove ours, and can add their own
-    assert "everybody may write it (mode 1777)" in refused(found, capsys)
+    assert "others may write it (mode 1777)" in refused(found, capsys)
+    found.chmod(0o775)  # who is in a group changes
+    assert "others may write it (mode 775)" in refused(found, capsys)
     found.chmod(0o755)
-    (found / "i1.0.json").chmod(0o666)
-    assert "i1.0.json: everybody may write it" in refused(found, capsys)
+    for mode in (0o666, 0o664):
+        (found / "i1.0.json").chmod(mode)
+        assert f"i1.0.json: others may write it (mode {mode:o})" in refused(found, capsys)
     (found / "i1.0.json").chmod(0o644)
-    found.parent.chmod(0o777)
-    assert "another folder in its place" in refused(found, capsys)
+    for mode in (0o777, 0o775):
+        found.parent.chmod(mode)
+        assert "another folder may be put in its place" in refused(found, capsys)
     found.parent.chmod(0o1777)
     assert agent_main(["heal", str(found)]) == 0
 
@@ -176,6 +182,25 @@ def test_the_heal_command_refuses_what_another_user_wrote(found, capsys):
     os.chown(found / "i1.0.json", 0, -1)
     os.chown(found, 65534, -1)
     assert "journal: it belongs to uid 65534" in refused(found, capsys)
+    os.chown(found, 0, -1)
+    os.chown(found.parent, 65534, -1)  # who owns it may swap what is in it between our look and the heal
+    assert "in its place: the one above belongs to uid 65534" in refused(found, capsys)
+    found.parent.chmod(0o1777)
+    assert "the one above belongs to uid 65534" in refused(found, capsys)
+    os.chown(found.parent, 0, -1)
+
+
+@pytest.mark.parametrize("umask", [0, 0o002, 0o022])
+def test_a_journal_is_healed_whatever_the_umask_of_the_run_that_wrote_it(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        held = Journal(tmp_path / "journal")
+        replay.note_ground(held.folder, {"lab_socket": str(tmp_path / "lab.sock"), "nodes": []})
+        held.write(Record(name="i1.0", kind="power", undo={"subject": "n1", "port": "p"}))
+        held.close()
+    finally:
+        os.umask(before)
+    assert distrusted(held.folder) == ""
 
 
 # ---------------------------------------------------------------- dead-men
@@ -212,6 +237,20 @@ def test_a_process_stops_dead_just_before_the_nth_effect_of_a_name():
     env = {**os.environ, "CHAOSGATE_STOP_AT": "a.b:2"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (-9, "0\n")
+
+
+def test_of_several_points_each_stops_one_process_and_lets_its_successor_pass(tmp_path):
+    code = "from chaos.agent.points import effect\nfor name in 'ab': effect(name, lambda: print(name, flush=True))"
+    env = {**os.environ, "CHAOSGATE_STOP_AT": "b,a", "CHAOSGATE_STOP_ONCE": str(tmp_path)}
+    argv = [sys.executable, "-c", code]
+    done = [subprocess.run(argv, env=env, capture_output=True, text=True, check=False) for _ in range(3)]
+    assert [(one.returncode, one.stdout) for one in done] == [(-9, ""), (-9, "a\n"), (0, "a\nb\n")]
+
+
+def test_a_point_may_send_another_signal():
+    code = "from chaos.agent.points import announce\nannounce('a')"
+    env = {**os.environ, "CHAOSGATE_STOP_AT": "a", "CHAOSGATE_STOP_BY": "SIGTERM"}
+    assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == -15
 
 
 # ---------------------------------------------------------------- rules
@@ -321,6 +360,31 @@ def test_the_filling_never_looks_empty():
     assert len(set(FILL[:256])) == 256
 
 
+@pytest.fixture
+def metered(monkeypatch):
+    """A meter between two ends of the loopback, here, whose captures hold three packets."""
+    monkeypatch.setattr(meter, "CAPTURED_MAX", 3)
+    here = os.open("/proc/self/ns/net", os.O_RDONLY)
+    made = meter.Meter({"a": (here, "127.0.0.1"), "b": (here, "127.0.0.1")})
+    yield made
+    for one in (*made._plain.values(), *made._unchecked.values()):
+        one.close()
+    os.close(here)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="who is not root may enter no network, its own neither")
+def test_a_full_capture_shows_no_loss_that_nobody_caused(metered, tmp_path):
+    flow = {"source": "a", "sink": "b", "packets": 8, "per_s": 1000.0, "train": 8}
+    metered.add({"id": 1, "flows": [flow], "capture": str(tmp_path / "x.pcapng")})
+    (task,) = metered._tasks
+    until = time.monotonic() + 20
+    while not metered.step([])[0]:
+        assert time.monotonic() < until
+    seen = {where: sorted(one.payload for one in task.captured if one.where == where) for where in (0, 1)}
+    assert len(seen[pcapng.SENT]) == 3
+    assert seen[pcapng.ARRIVED] == seen[pcapng.SENT]
+
+
 # ---------------------------------------------------------------- pcapng, /proc
 
 
@@ -384,16 +448,19 @@ def test_rules_that_do_nothing_are_no_difference():
     assert kernel.in_effect([{"metainfo": {}}, *standing_by]) == []
 
 
-def test_what_no_program_can_tell_of_is_not_looked_at_and_a_program_that_fails_is_an_error(tmp_path, monkeypatch):
+@pytest.mark.parametrize("text", ["echo no >&2; exit 3", "echo nonsense"])
+def test_what_no_program_can_tell_of_is_not_looked_at(tmp_path, monkeypatch, capfd, text):
     here = os.open("/proc/self/ns/net", os.O_RDONLY)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert kernel._of(here) == {"links": None, "qdiscs": None, "rules": None}
     tool = tmp_path / "ip"
-    tool.write_text("#!/bin/sh\necho no >&2; exit 3\n")
+    tool.write_text(f"#!/bin/sh\n{text}\n")
     tool.chmod(0o755)
-    with pytest.raises(OSError, match="ip -j link ended with 3: no"):
-        kernel._of(here)
+    assert kernel._of(here) == {"links": None, "qdiscs": None, "rules": None}
     os.close(here)
+    with pytest.raises(OSError, match=r"ip -j link (ended with 3: no|said no JSON)") as failed:
+        kernel.ask(kernel.LINKS)
+    assert f"not looked at: {failed.value}" in capfd.readouterr().err
 
 
 def test_rules_that_do_something_are_a_difference_whatever_they_counted():

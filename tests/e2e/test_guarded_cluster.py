@@ -13,24 +13,30 @@ from tests.e2e import short
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(300)]
 
-PASSWORD = "Ahorn-42-Kastanie"  # noqa: S105 — of a cluster that lives for seconds
+PASSWORD = f"Ahorn-{os.getpid()}-Kastanie"  # another one in a run of this test beside us
+UNASKED = f"Esche-{os.getpid()}-Linde"  # of a variable that no experiment names; etcd would log it
 GATES = (
     "  - acknowledged-writes\n  - linearizable\n  - replicas-equal\n  - no-unexpected-exit\n  - recovery: {limit: 5s}"
 )
 ATTEMPTS = 3  # "cannot tell" on a busy machine is an honest answer
 
 
-def watch(process, labs: Path) -> tuple[set[bytes], set[bytes]]:
-    """Return every command line of the machine while a process runs, and the private keys of the labs."""
-    said, keys = set(), set()
+def watch(process, labs: Path) -> tuple[dict[bytes, set[bytes]], set[bytes]]:
+    """Return what can be seen while a process runs: the environments of every command line of the machine, and the
+    private keys of the labs. Its own environment is not among them: the password was put there by who started it.
+    """
+    said, keys = {}, set()
+    own = "".join(f"{word}\0" for word in process.args).encode()
     while process.poll() is None:
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
+        for proc in Path("/proc").glob("[0-9]*"):
             try:
-                said.add(path.read_bytes())
+                command, environment = (proc / "cmdline").read_bytes(), (proc / "environ").read_bytes()
             except OSError:  # it has ended
                 continue
+            if command not in (own, b""):  # a fork shows its parent's, and nothing while it becomes another program
+                said.setdefault(command, set()).add(environment)
         keys |= {path.read_bytes() for path in labs.glob("*/nodes/*/tls/key.pem")}
-        time.sleep(0.3)
+        time.sleep(0.1)
     return said, keys
 
 
@@ -39,16 +45,22 @@ def secrets_of(key: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize(
-    "access",
-    ["tls: true, user: root, password-env: ETCD_PASSWORD", "user: gate, password-env: GATE_PASSWORD", "tls: true"],
+    ("access", "variable"),
+    [
+        ("tls: true, user: root, password-env: ETCD_PASSWORD", "ETCD_PASSWORD"),
+        ("user: gate, password-env: GATE_PASSWORD", "GATE_PASSWORD"),
+        ("tls: true", ""),
+    ],
     ids=["tls-and-user", "user", "tls"],
 )
-def test_a_guarded_cluster_survives_its_leader_and_tells_no_secret(tmp_path, access):
+def test_a_guarded_cluster_survives_its_leader_and_tells_no_secret(tmp_path, access, variable):
     file, labs = tmp_path / "guarded.yaml", tmp_path / "labs"
     file.write_text(
         short.text(gates=GATES, duration="10s", rate="100/s").replace("fsync: false", f"fsync: false, {access}")
     )
-    environment = {**os.environ, "CHAOSGATE_LABS": str(labs), "ETCD_PASSWORD": PASSWORD, "GATE_PASSWORD": PASSWORD}
+    environment = {**os.environ, "CHAOSGATE_LABS": str(labs), "ETCD_UNASKED": UNASKED}
+    if variable:
+        environment[variable] = PASSWORD
     for attempt in range(ATTEMPTS):
         runs = tmp_path / f"runs{attempt}"
         process = short.command("run", file, "--runs", runs, env=environment)
@@ -64,9 +76,12 @@ def test_a_guarded_cluster_survives_its_leader_and_tells_no_secret(tmp_path, acc
     assert len(keys) == (4 if "tls" in access else 0)
     assert not list(labs.rglob("*.pem"))
     assert any(b"--data-dir=" in command for command in commands)
-    assert any(b"workloads.child" in command for command in commands)
-    secrets = [PASSWORD.encode(), b"PRIVATE KEY", *(line for key in keys for line in secrets_of(key))]
+    for ours in (b"workloads.child", b"chaos.agent", b"chaos.agent.meter", b"chaos.targets.netns.init"):
+        seen = [environment for command, found in commands.items() if ours in command for environment in found]
+        assert any(b"PATH=" in environment for environment in seen), ours
+    secrets = [PASSWORD.encode(), UNASKED.encode(), b"PRIVATE KEY", *(line for key in keys for line in secrets_of(key))]
     recorded = [path for path in runs.rglob("*") if path.is_file()]
     assert any(path.name == "etcd1-etcd.log" for path in recorded)
+    assert [command for command, seen in commands.items() if any(PASSWORD.encode() in text for text in seen)] == []
     told = [path.read_bytes() for path in recorded] + [output.encode(), *commands]
     assert [secret for secret in secrets if any(secret in text for text in told)] == []

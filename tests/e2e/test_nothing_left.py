@@ -20,7 +20,7 @@ from tests.e2e.ending import NO_YES, Ending, pid_of
 from tests.leftovers import assert_nothing_left, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 pytestmark = [
     pytest.mark.real,
@@ -96,7 +96,7 @@ AFTER_THE_END = {"recording.judge"}  # the run is complete by then
 
 def text(*names: str) -> str:
     """Return an experiment with these steps, which are in force from its first moment; one member is enough for it."""
-    return _text("2s" if names else "300ms", [(name, name, "100ms") for name in names])
+    return _text("2s" if names else "300ms", dict.fromkeys(names, "100ms"))
 
 
 def calibrated_text() -> str:
@@ -104,29 +104,22 @@ def calibrated_text() -> str:
     return text().replace(f"rate: {RATE}", "rate: 5% of calibration")
 
 
-def held_text(*steps: tuple[str, str]) -> str:
-    """Return an experiment with steps (name, of which kind), one by one, each for long enough to be broken then."""
-    begins = [(name, kind, f"{100 + 5000 * n}ms") for n, (name, kind) in enumerate(steps)]
-    return re.sub(r"for: \w+, fault", "for: 4s, fault", _text(f"{5 * len(steps)}s", begins))
-
-
-def brief_text(*steps: tuple[str, str]) -> str:
-    """Return an experiment with steps (name, of which kind), one by one."""
-    begins = [(name, kind, f"{100 + 2000 * n}ms") for n, (name, kind) in enumerate(steps)]
-    return _text(f"{2 * len(steps)}s", begins)
+def held_text(name: str) -> str:
+    """Return an experiment with this step, in force for long enough to be broken in its middle."""
+    return re.sub(r"for: \w+, fault", "for: 4s, fault", text(name)).replace("duration: 2s", "duration: 5s")
 
 
 def whole_text() -> str:
     """Return an experiment with every step, one after the other, on as many members as a user has."""
-    return _text("8s", [(name, name, at) for name, at in BEGINS.items()], members=3)
+    return _text("8s", BEGINS, members=3)
 
 
 RATE = "40/s"  # what is looked at here is how a run ends; its traffic costs the machine, and the other tests, time
 
 
-def _text(duration: str, begins: Iterable[tuple[str, str, str]], *, members: int = 1) -> str:
+def _text(duration: str, begins: Mapping[str, str], *, members: int = 1) -> str:
     on = "{role: member, count: 1}"
-    steps = "".join(f"  - {{name: {name}, at: {at}, on: {on}, {STEPS[kind]}}}\n" for name, kind, at in begins)
+    steps = "".join(f"  - {{name: {name}, at: {at}, on: {on}, {STEPS[name]}}}\n" for name, at in begins.items())
     whole = short.text(name="ending", steps=f"steps:\n{steps}" if steps else "", duration=duration, rate=RATE)
     for usual, lesser in {
         "members: 3": f"members: {members}",
@@ -164,7 +157,7 @@ def test_the_points_are_all_that_a_run_announces(begin, tmp_path):
     code = whole.wait()
     whole.assert_nothing_left()
     calibrated = begin(calibrated_text(), POINTS_LOG=str(log), STOP_AT="traffic.calibrate", STOP_BY="SIGINT")
-    calibrated.assert_ended_in_order(calibrated.wait(), word="interrupted by SIGINT")
+    calibrated.assert_ended_in_order(calibrated.wait(), word="interrupted")
     announced = set(log.read_text(encoding="utf-8").split())
     new, gone = sorted(announced - POINTS.keys()), sorted(POINTS.keys() - announced)
     assert not new, f"new effects of a run: add {new} to POINTS, each with the step that leads there"
@@ -192,7 +185,7 @@ def test_a_controller_killed_at_any_point_leaves_nothing(begin, point):
 
 def test_the_look_sees_a_run_that_lives_and_heal_leaves_it_alone(begin):
     """A look that sees nothing would find nothing left; a heal that sweeps the living would be worse than none."""
-    run = begin(held_text(("slow", "slow")))
+    run = begin(held_text("slow"))
     run.await_confirmed("slow")
     seen = snapshot(run._folders).since(run.before)
     for kind in ("processes", "namespaces", "folders"):
@@ -224,7 +217,7 @@ def test_a_signal_at_any_point_ends_a_run_in_order(begin, point, name):
     run = begin(text(), STOP_AT=point, STOP_BY=name)
     code = run.wait()
     if point in UNFINISHED:
-        run.assert_ended_in_order(code, word=f"interrupted by {name}")
+        run.assert_ended_in_order(code, word="interrupted")
         return
     run.assert_nothing_left()
     assert code in (0, 10, 11, 12), run.said()
@@ -234,16 +227,16 @@ def test_a_signal_at_any_point_ends_a_run_in_order(begin, point, name):
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_in_mid_fault_heals_first(begin, name):
-    run = begin(held_text(("slow", "slow")))
+    run = begin(held_text("slow"))
     run.await_confirmed("slow")
     os.kill(run.process.pid, signal.Signals[name])
     run.assert_ended_in_order(run.wait(), word="interrupted")
-    run.assert_healed(["slow"])
+    run.assert_healed("slow")
 
 
 def test_a_reader_that_goes_away_ends_the_run_in_order(begin):
     """`chaosgate run … | head`: the next print fails, and everything is healed and judged."""
-    run = begin(held_text(("slow", "slow")))
+    run = begin(held_text("slow"))
     run.await_event("injection", lambda event: event.kind is EventKind.INJECT)
     run.process.stdout.close()
     run.assert_ended_in_order(run.wait(), word="interrupted")
@@ -253,65 +246,54 @@ def test_a_reader_that_goes_away_ends_the_run_in_order(begin):
 # ---------------------------------------------------------------- SIGKILL of what makes the faults
 
 
-ACTS = {  # step → its kind, and the point at which the agent dies
-    "kill": ("kill", "signal.apply"),
-    "freeze": ("freeze", "freeze.apply"),
-    "slow": ("slow", "shape.apply"),
-    "cut": ("cut", "cut.apply"),
-    "link": ("power", "power.link"),
-    "off": ("power", "power.off:1"),
-}
-UNDOES = {  # as above; its successor replays the journal, and so comes to the same points once more
-    "kill": ("kill", "signal.undo"),
-    "freeze": ("freeze", "freeze.undo"),
-    "slow": ("slow", "shape.undo"),
-    "forget": ("slow", "journal.forget:2"),
-    "cut": ("cut", "cut.undo"),
-    "plug": ("power", "power.plug"),
-    "boot": ("power", "power.boot:2"),
+ACTS = ("signal.apply", "freeze.apply", "shape.apply", "cut.apply", "power.link", "power.off")
+UNDOES = {  # where an agent is killed, and its successor if it comes to a second point in replaying the journal
+    "signal.undo": "kill",
+    "freeze.undo": "freeze",
+    "shape.undo": "slow",
+    "cut.undo": "cut",
+    "power.plug": "power",
+    "power.boot": "power",
+    "journal.forget": "slow",
+    "cut.undo,journal.forget": "cut",
 }
 
 
-@pytest.fixture
-def killed_at(begin, tmp_path):
-    """Run steps one by one; at the point of each an agent is killed, once. Return the ended run and its exit code."""
-
-    def carry_out(points: Mapping[str, tuple[str, str]]) -> tuple[Ending, int]:
-        marks = tmp_path / "marks"
-        marks.mkdir()
-        steps = [(name, kind) for name, (kind, _) in points.items()]
-        run = begin(brief_text(*steps), STOP_AT=",".join(at for _, at in points.values()), STOP_ONCE=str(marks))
-        code = run.wait()
-        assert {path.name for path in marks.iterdir()} == {at.partition(":")[0] for _, at in points.values()}
-        return run, code
-
-    return carry_out
+@pytest.mark.parametrize("point", ACTS)
+def test_an_agent_killed_just_before_it_acts_is_no_yes(begin, point):
+    step = POINTS[point]
+    run = begin(text(step), STOP_AT=point)
+    run.assert_ended_in_order(run.wait(), step)
 
 
-def test_agents_killed_just_before_they_act_are_no_yes(killed_at):
-    run, code = killed_at(ACTS)
-    run.assert_ended_in_order(code, *ACTS)
-
-
-def test_what_an_agent_was_killed_in_undoing_is_undone_by_the_next(killed_at):
-    run, code = killed_at(UNDOES)
+@pytest.mark.parametrize(("points", "step"), UNDOES.items())
+def test_what_an_agent_was_killed_in_undoing_is_undone_by_the_next(begin, tmp_path, points, step):
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    run = begin(text(step), STOP_AT=points, STOP_ONCE=str(marks))
+    code = run.wait()
+    assert {path.name for path in marks.iterdir()} == set(points.split(",")), run.said()
     run.assert_nothing_left()
     assert code in (0, *NO_YES), run.said()
-    run.assert_healed(UNDOES)
+    run.assert_healed(step)
 
 
-def test_agents_and_shapers_killed_in_mid_fault_are_told_and_healed(begin):
-    agents = ("slow", "cut", "kill", "freeze", "power")
-    shapers = {"slow-again": "slow", "cut-again": "cut"}
-    run = begin(held_text(*((name, name) for name in agents), *shapers.items()))
-    for step in agents:
-        run.await_event("the fault in force", lambda e, step=step: e.kind is EventKind.CONFIRM and e.step == step)
-        os.kill(run.pid_of("chaos.agent"), signal.SIGKILL)
-    for step in shapers:
-        run.await_confirmed(step)
-        os.kill(run.pid_of("chaos.agent.shaper.daemon"), signal.SIGKILL)
-    run.assert_ended_in_order(run.wait(), *agents, *shapers)
-    run.assert_healed([*agents, *shapers])
+@pytest.mark.parametrize("step", ["slow", "cut", "kill", "freeze", "power"])
+def test_an_agent_killed_in_mid_fault_is_told_and_healed(begin, step):
+    run = begin(held_text(step))
+    run.await_event("the fault in force", lambda event: event.kind is EventKind.CONFIRM and event.step == step)
+    os.kill(run.pid_of("chaos.agent"), signal.SIGKILL)
+    run.assert_ended_in_order(run.wait(), step)
+    run.assert_healed(step)
+
+
+@pytest.mark.parametrize("step", ["slow", "cut"])
+def test_a_shaper_killed_in_mid_fault_is_told_and_healed(begin, step):
+    run = begin(held_text(step))
+    run.await_confirmed(step)
+    os.kill(run.pid_of("chaos.agent.shaper.daemon"), signal.SIGKILL)
+    run.assert_ended_in_order(run.wait(), step)
+    run.assert_healed(step)
 
 
 def test_a_shaper_killed_in_the_last_moment_is_told(tmp_path):

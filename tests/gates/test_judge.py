@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -127,7 +128,7 @@ def test_an_operation_of_the_stack_needs_no_heal_but_must_have_ended_well():
 def test_a_load_that_did_not_reach_its_floor_makes_the_run_invalid():
     builder = sound()
     builder.run["load"]["rate_per_s"] = 300
-    assert "the load did not reach its floor: 200/s offered in steady, 300/s asked" in problems(builder)
+    assert "the load did not reach its floor: 200/s offered in steady, 300/s asked; the machine" in problems(builder)
     builder.run["load"]["closed_loop"] = True
     assert problems(builder) == ""
 
@@ -219,7 +220,10 @@ def test_a_recording_that_does_not_say_what_was_asked_for_is_invalid():
     ("load", "said"),
     [
         ({"cpu_share": 0.95}, "the generator was saturated: 95 % of a core"),
-        ({"lag_p99_s": 0.2}, "the generator sent late: p99 200 ms"),
+        (
+            {"lag_p99_s": 0.2},
+            "sent late: p99 200 ms in steady, at most 50 ms; the machine is busy: run alone, or lower the rate",
+        ),
         ({"dropped_share": 0.02}, "found no free user"),
     ],
 )
@@ -371,6 +375,48 @@ def test_a_run_that_was_ended_is_inconclusive(how):
     assert how in said.sentence
 
 
+def interrupted(builder: RecordingBuilder) -> Judgement:
+    """Judge a run that somebody ended by Ctrl-C."""
+    builder.event(EventKind.NOTE, "interrupted by SIGINT; healing everything")
+    builder.end("interrupted")
+    return judge(replace(builder.build(), _complete=None), named(Says()))
+
+
+def test_a_run_that_was_interrupted_says_by_whom_and_when_and_not_what_it_therefore_lacks():
+    builder = RecordingBuilder(begin=False)
+    builder.event(EventKind.RUN, "begin")
+    builder.event(EventKind.PHASE, "set-up")
+    said = interrupted(builder)
+    assert said.exit_code == 11
+    assert said.sentence.startswith("cannot tell: validity: the run was interrupted by SIGINT during set-up")
+    for consequence in ("no process said", "no operation was", "of itself", "broke down"):
+        assert consequence not in said.sentence
+    builder = RecordingBuilder()
+    builder.traffic(3.5)
+    said = interrupted(builder)
+    assert re.match(r"cannot tell: validity: the run was interrupted by SIGINT at t = 3\.\d s", said.sentence)
+
+
+def test_a_moment_of_a_run_without_load_is_counted_from_its_begin():
+    builder = RecordingBuilder(begin=False)
+    builder.event(EventKind.RUN, "begin")
+    builder.clock.advance(2.5)
+    builder.event(EventKind.ERROR, "the stack was not ready")
+    assert "the harness broke down at 2.5 s after its begin: the stack" in judge(builder.build(), ()).sentence
+
+
+def test_a_decision_is_said_once():
+    recording = replace(sound(confirmed=None).build(), run={**sound().run, "experiment": "made"})
+    one_run = judge(recording, named(Says()))
+    told = judge_set([one_run])
+    for said in (one_run.sentence, told.sentence):
+        assert said.count("cannot tell") == 1
+    for why in (one_run.why, told.why):
+        assert "cannot tell" not in why
+    dirty = judge(sound(healed=Proof.MISMATCH).build(), named(Says()))
+    assert dirty.why.startswith("the target is dirty: ")
+
+
 def test_a_harness_that_died_is_told_by_the_exit_code():
     assert judge(sound().build(complete=False), named(Says())).exit_code == 12
     broken = sound()
@@ -396,7 +442,8 @@ def test_a_known_failure_is_named_and_holds_all_the_same():
     said = judge(sound().build(), named(Says(status=Status.FAIL), expect_fail="etcd-io/etcd#13766"))
     assert said.known_failures == ("g0",)
     assert said.exit_code == 10
-    assert "a known failure" in said.sentence
+    assert said.sentence.startswith("hold: g0 (a known failure: etcd-io/etcd#13766): ")
+    assert said.because == {"g0": "etcd-io/etcd#13766"}
 
 
 def test_a_known_failure_that_passes_is_none():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -105,7 +106,7 @@ def test_a_member_on_its_way_back_is_waited_for_while_others_are_written():
     with cluster() as (stack, target):
         put_all(stack, [("k", str(n)) for n in range(10)])
         target.kill("etcd3")
-        probe = ReplicaProbe.of(stack, target)
+        probe = replace(ReplicaProbe.of(stack, target), patience_s=30.0)
         back = threading.Timer(0.5, target.start, ("etcd3", stack._process("etcd3")))
         back.start()
         found = replicas(probe.read(1.0))

@@ -151,6 +151,12 @@ def test_the_page_says_how_to_run_and_to_judge_it_again():
     text = Page(render(replace(recording, run=run), judgement)).text
     assert "chaosgate run experiments/etcd/kill.yaml --seed 9 --target netns --version etcd=3.5.1" in text
     assert "chaosgate judge RUN" in text
+    replay = run | {"replay_of": "2026-kill-1", "replay_from": "runs/2026-kill-1", "versions_given": {}}
+    again = "chaosgate run experiments/etcd/kill.yaml --replay runs/2026-kill-1 --target netns"
+    assert commands(replace(recording, run=replay))[0] == ("run it again", again)
+    cell = run | {"experiment": "kill[version=3.5.1,seed=9]", "versions_given": {}}
+    all_cells = ("run it again, with all of its matrix", "chaosgate run experiments/etcd/kill.yaml --target netns")
+    assert commands(replace(recording, run=cell))[0] == all_cells
     assert commands(Recording(folder=Path("/a/my runs/b"), run={}, events=()))[1][1] == "chaosgate judge 'my runs/b'"
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
+from chaos import jsonlines
 from chaos.errors import AgentError
 from chaos.fidelity import Flow, check
 from chaos.model import Aimed, Freeze, Proof
@@ -18,6 +20,8 @@ from chaos.targets.netns import probing
 from chaos.targets.netns.client import AgentClient
 from chaos.targets.netns.injection import NetnsInjection, Part
 from chaos.targets.netns.paths import paths
+from chaos.targets.netns.target import NetnsTarget
+from tests.leftovers import await_true
 
 NODES = ("n1", "n2", "n3")
 PATIENCE_S = 20.0
@@ -154,3 +158,62 @@ def test_closing_a_client_whose_agent_hears_no_more_is_no_error(monkeypatch):
     client.close()
     assert process.stdin.closed
     assert process.stdout.closed
+
+
+def agent(code: str, on_event) -> tuple[AgentClient, subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    return AgentClient(PipedProcess(process), lease_s=60, on_event=on_event), process
+
+
+def test_an_agent_that_reads_no_more_is_ended_though_its_pipe_is_full(monkeypatch):
+    monkeypatch.setattr(client_module, "END_S", 0.2)
+    monkeypatch.setattr(client_module, "BYE_S", 0.2)
+    client, process = agent("import time; time.sleep(1000)", lambda _: None)
+    stuck = threading.Thread(target=lambda: client.send("much", more="x" * (1 << 20)), daemon=True)
+    stuck.start()
+    await_true("it writes and can't", client._questions._lines._lock.locked)
+    closing = threading.Thread(target=client.close, daemon=True)
+    closing.start()
+    for one in (closing, stuck):
+        one.join(PATIENCE_S)
+        assert not one.is_alive()
+    assert process.returncode == -9
+
+
+def test_an_agent_s_death_is_told_though_it_is_closed_before_anybody_knows_how_it_died():
+    told: list[str] = []
+    code = "import os, time; os.close(1); time.sleep(0.5)"  # deaf and dumb at once, dead later
+    client, _ = agent(code, lambda event: told.append(event["event"]))
+    assert client._questions.over.wait(PATIENCE_S)
+    client.close()
+    assert told == ["gone"]
+
+
+def test_an_agent_that_was_told_to_leave_is_no_news():
+    told: list[str] = []
+    client, _ = agent("import sys; sys.stdin.read()", lambda event: told.append(event["event"]))
+    client.close()
+    assert told == []
+
+
+def test_reviving_an_agent_waits_for_nobody_who_waits_for_the_reviver(monkeypatch):
+    """The reader of the dead one tells every injection in force of it, meanwhile."""
+    target = NetnsTarget.__new__(NetnsTarget)
+    target._lock, target._reviving, target._in_force = threading.RLock(), threading.Lock(), [Alarmed()]
+    target.client, _ = agent("import os, time; os.close(1); time.sleep(0.5)", target._heard)
+    monkeypatch.setattr(target, "_start_agent", lambda: "the next one")
+    assert target.client._questions.over.wait(PATIENCE_S)
+    began = time.monotonic()
+    target.revive_agent()
+    assert time.monotonic() - began < jsonlines.LISTENED_S
+    assert target.client == "the next one"
+    assert "gone" in target._in_force[0].why
+
+
+class Alarmed:
+    """An injection in force, and what it was told."""
+
+    why = ""
+
+    def alarm(self, why):
+        self.why = why

@@ -289,6 +289,17 @@ def test_a_heal_is_not_proved_where_the_kernels_rules_can_not_be_read(tmp_path, 
         assert "not looked at: rules" in healed.detail
 
 
+def test_a_disk_that_takes_no_more_evidence_hinders_no_lab_and_no_heal(tmp_path):
+    evidence = tmp_path / "evidence"
+    evidence.mkdir()
+    for name in ("kernel-before.json", "i1-healed-kernel.json"):
+        (evidence / name).symlink_to("/dev/full")
+    with own(tmp_path) as target:
+        injection = target.inject([Aimed(subject="n1", action=Cut(peers=("n2",)))], deadline_s=60)
+        evidence_of(injection, "confirm", Proof.CONFIRMED)
+        assert injection.heal().result(PATIENCE_S).proof is Proof.CONFIRMED
+
+
 # ---------------------------------------------------------------- the agent and its parts die
 
 

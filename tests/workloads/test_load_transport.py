@@ -11,10 +11,14 @@ import pytest
 import raw_server as raw
 
 from chaos.stacks.etcd.access import Tls
+from chaos.stacks.etcd.errors import outcome
 from workloads import etcd_messages as etcd
 from workloads import http2
+from workloads.kv import Keys, KvClient, Site, client_numbers
 from workloads.login import LoggedIn, Login
+from workloads.readback import ReadBack
 from workloads.sabotage import Retry, sabotaged
+from workloads.settings import KvSettings
 from workloads.unary import DEADLINE_EXCEEDED, UNAUTHENTICATED, UNAVAILABLE, CallError, Unary
 
 METHOD = "/test/Echo"
@@ -331,16 +335,104 @@ def test_one_log_in_serves_all_users_of_a_member():
     assert len(known) == 1
 
 
-def test_a_member_that_forgot_its_tokens_refuses_each_user_once_and_logs_in_one():
+def test_a_member_that_forgot_its_tokens_refuses_one_user_who_logs_in_for_all():
     login, known = Login(**ROOT), []
     users = [LoggedIn(Doorman(known), login, timeout_s=10) for _ in range(5)]
     assert [user.call(etcd.PUT, b"") for user in users] == [b"done"] * 5
     known[:] = ["another"]
-    for user in users:
-        with pytest.raises(CallError, match="invalid auth token"):
-            user.call(etcd.PUT, b"")
-    assert [user.call(etcd.PUT, b"") for user in users] == [b"done"] * 5
+    with pytest.raises(CallError, match="invalid auth token"):
+        users[0].call(etcd.PUT, b"")
+    assert [user.call(etcd.PUT, b"") for user in reversed(users)] == [b"done"] * 5
     assert known == ["another", "t1"]
+
+
+def test_a_late_refusal_of_an_old_token_does_not_end_the_new_one():
+    login, known = Login(**ROOT, token="old"), ["new"]  # noqa: S106 — of nobody
+
+    class Late(Doorman):
+        def call(self, method, message):
+            login.token = "new"  # noqa: S105 — another user has logged in while this call was under way
+            return super().call(method, message)
+
+    with pytest.raises(CallError, match="invalid auth token"):
+        LoggedIn(Late(known), login, timeout_s=10).call(etcd.PUT, b"")
+    assert login.token == "new"  # noqa: S105 — see above
+
+
+class Member(Doorman):
+    """One whose answers can be read: to a put, and to a read of one key that is absent."""
+
+    def call(self, method, message):
+        said = super().call(method, message)
+        header = etcd.put_response(1)
+        return {etcd.PUT: header, etcd.TXN: header + etcd.field(3, etcd.field(1, header))}.get(method, said)
+
+
+class Guarded:
+    """Three members that ask for a token each; `dial` makes a connection, as a process of the load does."""
+
+    def __init__(self):
+        self.known = {name: [] for name in ("etcd1", "etcd2", "etcd3")}
+        self.doors = []
+        self._logins = {name: Login(**ROOT) for name in self.known}
+
+    def dial(self, member):
+        self.doors.append(Member(self.known[member]))
+        return LoggedIn(self.doors[-1], self._logins[member], timeout_s=10)
+
+    def restart(self):
+        """Forget every token that was handed out."""
+        for known in self.known.values():
+            known[:] = [f"restarted after {len(known)}"]
+
+    def log_ins(self):
+        return sum(door.asked.count(etcd.AUTHENTICATE) for door in self.doors)
+
+
+def test_users_that_dial_anew_after_each_error_log_in_again_where_a_member_has_restarted():
+    members, rows = Guarded(), []
+    site = Site(
+        settings=KvSettings(pinned_share=0.0),
+        members=tuple(members.known),
+        dial=members.dial,
+        keys=Keys(run_id="run", registers=10),
+        clients=client_numbers(0, 1),
+        record=rows.extend,
+        outcome=outcome,
+        pause=lambda _: None,
+    )
+    users = [KvClient(site, number, random.Random(number)) for number in range(6)]
+
+    def round_of_puts():
+        rows.clear()
+        for user in users:
+            user.put(None)
+        return [row.error for row in rows]
+
+    assert round_of_puts() == [""] * 6
+    members.restart()
+    assert round_of_puts().count("etcdserver: invalid auth token") == 3  # one a member
+    assert round_of_puts() == [""] * 6
+    assert members.log_ins() == 6
+
+
+def test_final_reads_log_in_again_where_a_member_has_restarted():
+    members, read = Guarded(), []
+    for name in members.known:
+        members.dial(name).call(etcd.PUT, b"")
+    members.restart()
+    back = ReadBack(
+        keys=["a"],
+        members=tuple(members.known),
+        dial=members.dial,
+        clients=client_numbers(0, 1),
+        record=read.append,
+        short=str,
+        pause=lambda _: None,
+        deadline_ns=time.monotonic_ns() + 10**9,
+    )
+    back.run(0)
+    assert back.complete
 
 
 def test_who_waits_too_long_for_a_log_in_has_sent_nothing():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chaos.agent.shaper.values import ShaperError
+from chaos.environment import of_children
 from chaos.piped import ended
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[3]  # the folder that holds the package 
 
 
 def environment() -> dict[str, str]:
-    """Return the agent's environment, with the folder of this package on the child's path."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    """Return our environment, with the folder of this package on the child's path."""
+    return of_children(PYTHONPATH=str(ROOT), PYTHONDONTWRITEBYTECODE="1")
 
 
 class Child:

@@ -4,7 +4,7 @@
                                                                 └▶ Assignment: the generators, by standard input
 
 A password is read from the environment when an experiment is checked, and lives in memory from then on: it is in no
-file, no argument and no repr.
+file, no argument, no repr, and in the environment of no process that we start.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos.environment import hide
 from chaos.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,17 +36,27 @@ class Tls:
     server_name: str = ""
 
     def __post_init__(self) -> None:
+        if not self.ca:
+            raise ValueError("ca: no authority is named, and then every authority of this machine's would be believed")
         if self.key and not self.cert:
             raise ValueError("key: a key without its certificate; add cert")
 
     def context(self, alpn: Sequence[str] = ()) -> ssl.SSLContext:
-        """Return a context that trusts `ca` alone; OSError for a missing file, ssl.SSLError for a broken one."""
+        """Return a context that trusts `ca` alone.
+
+        OSError for a missing file, ssl.SSLError for a broken one and for a key that is encrypted: OpenSSL would ask
+        for its passphrase on the terminal, and wait there.
+        """
         context = ssl.create_default_context(cafile=self.ca)
         if alpn:
             context.set_alpn_protocols(list(alpn))
         if self.cert:
-            context.load_cert_chain(self.cert, self.key or None)
+            context.load_cert_chain(self.cert, self.key or None, password=self._refuse)
         return context
+
+    def _refuse(self) -> str:
+        why = f"{self.key or self.cert}: the key is encrypted, and there is nobody to ask"
+        raise ssl.SSLError(ssl.SSL_ERROR_SSL, why)
 
     def check(self) -> None:
         """Raise UsageError naming the file that can't be read, or saying that they don't fit."""
@@ -58,7 +69,10 @@ class Tls:
             self.context()
         except ssl.SSLError as error:
             files = ", ".join(path for path in (self.ca, self.cert, self.key) if path)
-            raise UsageError(f"tls: {files}: {error.reason}; PEM files are wanted, and a key that fits cert") from error
+            why = getattr(error, "reason", "") or error  # only OpenSSL's own have a reason
+            raise UsageError(
+                f"tls: {files}: {why}; PEM files are wanted, and a key without passphrase that fits cert"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +89,8 @@ OPEN = Access()
 
 
 def password_in(variable: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Return the password in an environment variable; UsageError if there is none."""
+    """Return the password in an environment variable, which our children will not see; UsageError if there is none."""
+    hide(variable)
     if password := environment.get(variable, ""):
         return password
     raise UsageError(

@@ -19,6 +19,7 @@ OPERATIONS = ("restart", "replace")
 CLIENT_PORT = 2379
 PEER_PORT = 2380
 PROCESS = "etcd"  # a member's only process
+UNSUPPORTED_ARCH = "ETCD_UNSUPPORTED_ARCH"  # without it etcd does nothing on some machines, not even say its version
 _ELECTION_HEARTBEATS = 5  # etcd refuses to start below that (embed/config.go, Validate)
 _UNSAFE_NO_FSYNC_SINCE = (3, 5)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -97,12 +98,12 @@ def member_process(
     addresses: Mapping[str, str],
     folder: Path,
     log: Path,
-    hidden: Iterable[str] = (),
+    seen: Iterable[str] = (),
 ) -> Process:
     """Return the process of member `name`; `addresses` has every member's, `folder` is its own data folder.
 
-    `hidden` are environment variables that it must not see: etcd logs the value of every ETCD_ variable that is none
-    of its options (pkg/flags, verifyEnv), and a password may be among them.
+    `seen` are the environment variables that it would see. It gets no ETCD_ variable: etcd logs the value of each that
+    is none of its options (pkg/flags, verifyEnv), and a password may be among them.
     """
     scheme = "https" if settings.tls else "http"
     client = f"{scheme}://{addresses[name]}:{CLIENT_PORT}"
@@ -129,6 +130,7 @@ def member_process(
     argv = [str(binary), *(f"--{option}={value}" for option, value in options.items())]
     if not settings.fsync and has_unsafe_no_fsync(version):
         argv.append("--unsafe-no-fsync")
+    hidden = [name for name in seen if name.startswith("ETCD_") and name != UNSUPPORTED_ARCH]
     env = dict.fromkeys(filter(None, (settings.password_env, *hidden)), "")
     return Process(name=PROCESS, argv=tuple(argv), env=env, cwd=str(folder), log=str(log))
 

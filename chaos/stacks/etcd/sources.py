@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from chaos.environment import of_children
 from chaos.errors import UsageError
 
 Say = Callable[[str], None]
@@ -138,7 +139,7 @@ def _run(argv: Sequence[str], *, cwd: Path, hint: str, env: Mapping[str, str] | 
     run = subprocess.run(
         argv,
         cwd=cwd,
-        env={**os.environ, **(env or {})},
+        env=of_children(**(env or {})),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

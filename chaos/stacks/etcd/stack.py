@@ -37,7 +37,7 @@ from chaos.stacks.etcd.settings import (
 from chaos.stacks.etcd.versions import DEFAULT_VERSION, Say, executable, is_path, origin, provide, reported, sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from chaos.model import Node, Process, ProcessState, Reading, StackAction, StackSpec, Topology
@@ -289,7 +289,7 @@ class EtcdStack:
             addresses={member: endpoint.rpartition(":")[0] for member, endpoint in place.members.endpoints.items()},
             folder=place.lab.folder(name),
             log=self._log(name),
-            hidden=[name for name in os.environ if name.startswith("ETCD_") and name != "ETCD_UNSUPPORTED_ARCH"],
+            seen=os.environ,
         )
 
     def _log(self, name: str) -> Path:
@@ -305,17 +305,17 @@ class EtcdStack:
     def _wait_until_ready(self) -> None:
         """Wait until a write goes through; where users are wanted, then also one as our user, and no stranger's."""
         deadline_ns = self.clock.now_ns() + ns(self.settings.ready_s)
-        self._wait_until_serving(users.strangers(self.members), deadline_ns)
+        self._wait_out(not_serving, users.strangers(self.members), deadline_ns)
         if self.settings.user:
             users.enable(self.members)
-            self._wait_until_serving(self.members, deadline_ns)
-            users.refuse_open_doors(self.members)
+            self._wait_out(not_serving, self.members, deadline_ns)
+            self._wait_out(users.not_closed, self.members, deadline_ns)
 
-    def _wait_until_serving(self, members: Members, deadline_ns: int) -> None:
+    def _wait_out(self, obstacle: Callable[[Members], str], members: Members, deadline_ns: int) -> None:
         why = "not asked yet"
         while self.clock.now_ns() < deadline_ns:
             self._refuse_the_dead()
-            why = not_serving(members)
+            why = obstacle(members)
             if not why:
                 return
             self._pause()

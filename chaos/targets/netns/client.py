@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from chaos.jsonlines import Channel, Said
 
 END_S = 10.0  # for undoing everything and ending
+BYE_S = 1.0  # for saying so: one that hears no more may have its pipe full
 
 
 class AgentClient:
@@ -31,7 +32,7 @@ class AgentClient:
     def __init__(self, channel: Channel, *, lease_s: float, on_event: Callable[[Said], None]) -> None:
         self._on_event = on_event
         self._beat_s = lease_s / 3
-        self._leaving = False
+        self._leaving = False  # we have said bye to a living agent: its end is no news
         self._questions = Questions(channel, name="agent", heard=self._heard, ended=self._end)
 
     @property
@@ -59,10 +60,15 @@ class AgentClient:
 
     def close(self) -> None:
         """Let it undo everything and end; SIGKILL if it does not. Idempotent."""
-        self._leaving = True
         if self.alive:
-            effect("agent.bye", lambda: self.send("bye"))
+            self._leaving = True
+            leaving = threading.Thread(target=self._say_bye, name="agent-bye", daemon=True)
+            leaving.start()
+            leaving.join(BYE_S)
         self._questions.end(END_S)
+
+    def _say_bye(self) -> None:
+        effect("agent.bye", lambda: self.send("bye"))
 
     def _heard(self, event: Said) -> None:
         if event["event"] == "stop-at":
@@ -74,5 +80,6 @@ class AgentClient:
             self._on_event({"event": "gone", "why": f"{why}; a new one replays its journal at the next heal"})
 
     def _beat(self) -> None:
+        self.send("beat")  # at once: the lease began before the shaper was up, which takes seconds on a busy machine
         while not self._questions.over.wait(self._beat_s):
             self.send("beat")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from chaos import fidelity
 from chaos.clock import NS
-from chaos.errors import AgentError, DirtyError, HarnessError
+from chaos.errors import AgentError, DirtyError, HarnessError, TargetError
 from chaos.model import Aimed, Evidence, Freeze, Measurement, NodeAction, Power, Proof, Signal, StackAction
 from chaos.targets.netns import signs
 from chaos.targets.netns.probing import Plan, flows_of, read_flows, watch_flows
@@ -249,17 +249,21 @@ class NetnsInjection:
     def _heal(self, future: Future[Evidence]) -> None:
         try:
             self._look_again()
-            try:
-                evidence = self._undo_and_prove()
-            except AgentError:
-                if self._target.client.alive:
-                    raise
-                evidence = self._undo_and_prove()  # it died meanwhile: a new one undoes and proves
-            future.set_result(evidence)
+            future.set_result(self._healed_by_a_living_agent())
         except Exception as error:  # noqa: BLE001 - the future carries it: a heal that failed makes the target dirty
             future.set_exception(error if isinstance(error, DirtyError) else DirtyError(f"{self.name}: {error}"))
         finally:
             self._target.leave(self)
+
+    def _healed_by_a_living_agent(self) -> Evidence:
+        """Undo and prove; of an agent that dies meanwhile, in replaying the journal too, the next one does it."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return self._undo_and_prove()
+            except (AgentError, TargetError):
+                if self._target.client.alive:
+                    raise
+        return self._undo_and_prove()
 
     def _look_again(self) -> None:
         """Look before the undo: a fault that ended by itself since the last look was not in force to its end."""

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from chaos.agent.points import effect
+from chaos.environment import of_children
 from chaos.errors import CapabilityError, TargetError, UsageError
 from chaos.model import Node, Process, ProcessState, Topology, to_json
 from chaos.targets.netns import cgroups, enter, wire
@@ -224,6 +225,7 @@ class Lab:
         way = python("chaos.targets.netns.enter", "main(sys.argv[2:])", *map(str, spaces))
         popen["pass_fds"] = (*popen.get("pass_fds", ()), *spaces)
         popen.setdefault("start_new_session", True)  # a Ctrl-C is the controller's to answer
+        popen.setdefault("env", of_children())
         return subprocess.Popen([*way, *argv], **popen)
 
     def _space(self, kind: str) -> int:

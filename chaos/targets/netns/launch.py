@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chaos.environment import of_children
 from chaos.errors import TargetError
 from chaos.jsonlines import JsonLines
 from chaos.piped import PipedProcess, last_line
@@ -126,6 +127,7 @@ def _keep(lock: int, log: Path, box: queue.Queue[subprocess.Popen[bytes] | OSErr
                 stderr=errors,
                 pass_fds=(lock,),
                 start_new_session=True,
+                env=of_children(),
             )
     except OSError as error:
         box.put(error)

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos.environment import of_children
 from chaos.errors import TargetError
 from chaos.targets.netns import syscalls
 
@@ -68,7 +69,13 @@ def ip(*lines: str, keep: Sequence[int] = ()) -> None:
     if program is None:
         raise TargetError("no `ip` on PATH; install iproute2")
     done = subprocess.run(
-        [program, "-batch", "-"], input="\n".join(lines), capture_output=True, text=True, pass_fds=keep, check=False
+        [program, "-batch", "-"],
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        pass_fds=keep,
+        check=False,
+        env=of_children(),
     )
     if done.returncode != 0:
         raise TargetError(f"ip: {done.stderr.strip()} in: {'; '.join(lines)}")

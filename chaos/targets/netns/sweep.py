@@ -7,7 +7,7 @@ A lock that nobody holds has no owner: the folder and its cgroups go. Age proves
 whose folder was removed by hand bear their lab's id: they go if no process holds that lab's lock, or is in them.
 
 What stands in these folders is acted upon with all our powers, and the base has a name that everybody can guess: a
-link, or a folder that another user made, is refused (as ssh refuses the files of others, ssh_config(5)).
+link, or a folder that another user made or may change, is refused (as ssh refuses the files of others, ssh_config(5)).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos.agent.trust import swappable
 from chaos.errors import UsageError
 from chaos.targets.netns import cgroups
 
@@ -64,11 +65,18 @@ def is_ours(folder: Path) -> bool:
 
 
 def trust(base: Path) -> None:
-    """Be content if `base` is our own folder or not there; UsageError if another user may have put it there."""
-    if os.path.lexists(base) and not is_ours(base):
+    """Be content if `base` is our own or not there; UsageError if others may have put it there, or labs in it."""
+    if not os.path.lexists(base):
+        return
+    if not is_ours(base):
         raise UsageError(
             f"{base}: a link, no folder, or another user's (we are uid {os.geteuid()}), so what is in it is not"
             " believed; remove it, or name a folder of your own in CHAOSGATE_LABS"
+        )
+    if why := swappable(base.stat()):
+        raise UsageError(
+            f"{base}: {why}, so what is in it is not believed; chmod go-w {base}, or name a folder of your own in"
+            " CHAOSGATE_LABS"
         )
 
 
@@ -82,7 +90,7 @@ def claim(base: Path) -> Owned:
         lab = f"cg{secrets.token_hex(4)}"
         folder = base / lab
         with contextlib.suppress(FileExistsError):
-            folder.mkdir()
+            folder.mkdir(mode=0o700)
             lock = _try_lock(folder)
             if lock is not None:
                 return Owned(id=lab, folder=folder, lock=lock)

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import platform
 import sys
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import chaos
 from chaos.agent import journal, replay
 from chaos.agent.points import effect
+from chaos.agent.trust import believe
+from chaos.environment import of_children
 from chaos.errors import AgentError, CapabilityError, DirtyError, HarnessError, TargetError
 from chaos.fidelity import check
 from chaos.model import Aimed, Cut, Freeze, NodeAction, Power, Shape, Signal, StackAction, to_json
@@ -62,6 +63,7 @@ class NetnsTarget:
         self._evidence = evidence.absolute()
         self._lease_s, self._wanted_shaper = lease_s, shaper
         self._lock = threading.RLock()
+        self._reviving = threading.Lock()  # its own: who ends a dead agent waits for its reader, which takes the other
         self._in_force: list[NetnsInjection] = []
         self._numbers = itertools.count(1)
         self._closing = threading.Event()
@@ -171,7 +173,8 @@ class NetnsTarget:
 
     def evidence_file(self, name: str) -> Path:
         """Return the path of a new file of evidence."""
-        self._evidence.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # then it can't be written either, which is for the writer to tell
+            self._evidence.mkdir(parents=True, exist_ok=True)
         return self._evidence / name
 
     def neighbour(self, node: str) -> str | None:
@@ -201,11 +204,12 @@ class NetnsTarget:
         return (check(name, holds=not where, why=where),)
 
     def _keep(self, name: str, state: Mapping[str, Any]) -> None:
-        self.evidence_file(name).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+        with suppress(OSError):  # a full disk takes the file, not the heal
+            self.evidence_file(name).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
     def revive_agent(self) -> None:
         """Start a new agent if the old one died; it replays the journal first."""
-        with self._lock:
+        with self._reviving:
             if not self.client.alive:
                 self.client.close()
                 self.client = self._start_agent()
@@ -228,7 +232,7 @@ class NetnsTarget:
         pipe = -1  # subprocess.PIPE
         fds = [self.lab.node_netns(node.name) for node in self.topology().nodes]
         argv = [sys.executable, "-m", "chaos.agent"]
-        environment = {**os.environ, "PYTHONPATH": str(Path(chaos.__file__).parents[1])}
+        environment = of_children(PYTHONPATH=str(Path(chaos.__file__).parents[1]))
         return self.lab.spawn("", argv, stdin=pipe, stdout=pipe, stderr=stderr, pass_fds=fds, env=environment)
 
     def _hello(self) -> dict[str, Any]:
@@ -321,11 +325,13 @@ def open_netns(nodes: Sequence[NodeSpec], *, base: Path, evidence: Path) -> Iter
 def heal_leftovers(base: Path) -> list[str]:
     """Replay every journal below `base` that no living run owns; return what was undone.
 
-    DirtyError if one can't be undone; UsageError if the base is another user's.
+    DirtyError if one can't be undone; UsageError if the base, or what is in a journal of ours, may be another user's.
     """
     trust(base)
     ours = [path for path in base.glob(f"*/{JOURNAL}") if is_ours(path.parent) and is_ours(path)]
     dead = sorted(path for path in ours if not journal.is_owned(path.parent) and not journal.is_owned(path))
+    for folder in dead:
+        believe(folder)
     return [f"{folder}: {name}" for folder in dead for name in replay.heal(folder)]
 
 

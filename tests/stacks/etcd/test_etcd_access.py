@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from chaos.errors import SpecError, UsageError
 from chaos.model import StackSpec, to_json
@@ -44,7 +49,7 @@ def command(**settings):
         addresses={"etcd1": "10.0.0.1", "etcd2": "10.0.0.2"},
         folder=Path("/lab/etcd1"),
         log=Path("/logs/etcd1.log"),
-        hidden=["ETCD_OTHER"],
+        seen=["ETCD_OTHER", "ETCD_UNSUPPORTED_ARCH", "HOME"],
     )
 
 
@@ -78,6 +83,7 @@ def test_a_user_is_named_with_the_variable_that_holds_its_password():
         ("tls: on fire", "5:27: 'on fire' is not yes or no; write true or false"),
         ("tls: {cert: c.pem}", "5:27: 'ca' is missing here"),
         ("tls: {ca: a, sni: n}", "5:35: no such key 'sni' here"),
+        ("tls: {ca: ''}", "no authority is named, and then every authority of this machine's would be believed"),
         ("tls: {ca: a, key: k}", "a key without its certificate; add cert"),
         ("user: root", "5:28: a user has a password; name its environment variable, password-env: ETCD_PASSWORD"),
         ("password-env: P", "5:36: whose password? add user: root"),
@@ -139,8 +145,39 @@ def test_a_file_that_is_no_certificate_is_named(files, tmp_path):
 
 def test_a_key_of_another_certificate_is_refused(files, tmp_path):
     issue({}, [tmp_path / "other"])
-    with pytest.raises(UsageError, match="a key that fits cert"):
+    with pytest.raises(UsageError, match="a key without passphrase that fits cert"):
         of(tls={**to_json(files), "key": files_of(tmp_path / "other").key})
+
+
+def test_an_authority_has_to_be_named(files):
+    with pytest.raises(UsageError, match="ca: no authority is named"):
+        of(tls={**to_json(files), "ca": ""})
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["a-file-of-its-own", "with-the-certificate"])
+def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_passphrase(files, apart):
+    """In a process whose terminal would be asked: what waits there for an answer is ended, and seen."""
+    key = serialization.load_pem_private_key(Path(files.key).read_bytes(), None)
+    sealed = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"x")
+    )
+    Path(files.key).write_bytes(sealed if apart else Path(files.cert).read_bytes() + sealed)
+    said = {"ca": files.ca, "cert": files.cert if apart else files.key, "key": files.key if apart else ""}
+    program = "import json, sys; from chaos.stacks.etcd.access import Tls; Tls(**json.loads(sys.argv[1])).check()"
+    controller, terminal = pty.openpty()
+    try:
+        asked = subprocess.run(
+            ["setsid", "--ctty", "--wait", sys.executable, "-c", program, json.dumps(said)],
+            stdin=terminal,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    finally:
+        os.close(terminal)
+        os.close(controller)
+    assert f"{files.key}: the key is encrypted, and there is nobody to ask; PEM files" in asked.stderr
 
 
 def test_a_lab_makes_no_cluster_of_somebody_elses_certificates(files):

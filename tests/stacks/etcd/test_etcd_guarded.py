@@ -124,7 +124,18 @@ def test_a_cluster_that_is_there_is_reached_by_its_files():
 
 def test_a_door_that_stays_open_is_seen():
     with cluster(members=1) as (stack, _), pytest.raises(StackError, match="etcd1: users are enabled, and a write"):
-        users.refuse_open_doors(stack.members)
+        users.not_closed(stack.members)
+
+
+def test_a_member_that_does_not_answer_a_stranger_has_closed_no_door():
+    with cluster(**USER) as (stack, target):
+        assert users.not_closed(stack.members) == ""
+        target.kill("etcd2")
+        why = users.not_closed(stack.members)
+        assert why.startswith("nobody knows whether strangers are refused: ")
+        assert stack.members.endpoints["etcd2"] in why
+        target.revive("etcd2")
+        assert until(lambda: not users.not_closed(stack.members))
 
 
 def test_users_that_etcd_refuses_are_the_stacks_trouble():

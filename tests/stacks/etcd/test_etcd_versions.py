@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from chaos.errors import UsageError
+from chaos.model import StackSpec
 from chaos.stacks.etcd import versions
 from chaos.stacks.etcd.sources import BUILD, DebianPackage, GoModule, Wheel
+from chaos.stacks.etcd.stack import EtcdStack
 
 REAL = "3.5.1"
 
@@ -71,7 +73,7 @@ def test_of_each_version_it_is_told_where_it_is_from_and_nothing_is_fetched(monk
 def test_of_what_is_there_it_is_told_that_it_is(next_door):
     path = versions.provide(REAL)
     assert versions.origin(REAL) == f"{REAL}: a folder next door, at hand"
-    assert versions.origin(str(path)) == f"{path}: a binary that says it is {REAL}"
+    assert versions.origin(str(path)) == f"{path}: a binary of yours"
     assert len(next_door.asked) == 1
 
 
@@ -89,20 +91,55 @@ def test_a_version_that_there_is_not_has_no_origin(version, said):
             ask(version)
 
 
+def script(path: Path, text: str, mode: int = 0o755) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(mode)
+    return path
+
+
+def test_a_file_that_can_not_be_executed_has_no_origin(tmp_path):
+    path = script(tmp_path / "etcd", "echo 'etcd Version: 3.5.1'", 0o644)
+    for ask in (versions.origin, versions.provide):
+        with pytest.raises(UsageError, match=r"can't be executed; chmod \+x would do"):
+            ask(str(path))
+
+
 @pytest.mark.parametrize(
-    ("text", "mode", "said"),
+    ("text", "said"),
     [
-        ("#!/bin/sh\necho 'etcd Version: 3.5.1'\n", 0o644, "can't be executed; chmod [+]x would do"),
-        ("#!/bin/sh\necho hello\n", 0o755, "does not report an etcd version: 'hello'"),
-        ("no program at all\n", 0o755, "can't be asked for its version: .*Exec format error"),
+        ("#!/bin/sh\necho hello\n", "does not report an etcd version: 'hello'"),
+        ("no program at all\n", "can't be asked for its version: .*Exec format error"),
     ],
 )
-def test_a_file_that_is_no_etcd_has_no_origin(tmp_path, text, mode, said):
+def test_a_file_that_is_no_etcd_is_not_provided(tmp_path, text, said):
     path = tmp_path / "etcd"
     path.write_text(text)
-    path.chmod(mode)
+    path.chmod(0o755)
     with pytest.raises(UsageError, match=said):
-        versions.origin(str(path))
+        versions.provide(str(path))
+
+
+def test_a_binary_of_the_file_is_run_when_it_is_provided_and_not_when_it_is_planned_with(tmp_path):
+    asked = tmp_path / "asked"
+    path = script(tmp_path / "etcd", f"echo x >> {asked}; echo 'etcd Version: 9.9.9'")
+    assert versions.origin(str(path)) == f"{path}: a binary of yours"
+    stack = EtcdStack.of(StackSpec(name="etcd", versions={"etcd": str(path)}))
+    assert stack.origin("") == f"etcd {path}: a binary of yours"
+    assert not asked.exists()
+    stack.provide([str(path)], print)
+    assert (versions.provide(str(path)), versions.reported(path)) == (path, "9.9.9")
+    assert asked.read_text() == "x\n"
+    script(path, "echo 'etcd Version: 10.0.0' # another file")
+    assert versions.reported(path) == "10.0.0"
+
+
+def test_a_binary_is_asked_for_its_version_without_our_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("ETCD_PASSWORD", "s3cret")
+    monkeypatch.setenv("ETCD_UNSUPPORTED_ARCH", "riscv64")  # etcd refuses to say anything elsewhere
+    path = script(tmp_path / "etcd", f"/usr/bin/env > {tmp_path}/seen; echo 'etcd Version: 9.9.9'")
+    assert versions.reported(path) == "9.9.9"
+    seen = {line.partition("=")[0] for line in (tmp_path / "seen").read_text().splitlines()}
+    assert seen - {"PWD", "SHLVL", "_", "OLDPWD"} == {"ETCD_UNSUPPORTED_ARCH"}
 
 
 def test_every_version_that_ships_is_available_and_each_module_has_its_sums():

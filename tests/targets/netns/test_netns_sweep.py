@@ -252,6 +252,26 @@ def test_labs_and_journals_that_another_user_planted_are_left_alone(tmp_path):
     assert (planted / "journal" / "i1.0.json").exists()
 
 
+@pytest.mark.parametrize("place", ["", "cg01234567", "cg01234567/journal", "cg01234567/journal/i1.0.json"])
+def test_what_others_may_write_is_not_replayed(tmp_path, place):
+    (tmp_path / "cg01234567").mkdir()
+    journalled(tmp_path / "cg01234567")
+    (tmp_path / place).chmod(0o775)
+    for door in (heal_leftovers, clear_leftovers):
+        with pytest.raises(UsageError, match=r"mode 775.*chmod go-w"):
+            door(tmp_path)
+    assert (tmp_path / "cg01234567" / "journal" / "i1.0.json").exists()
+
+
+@needs_root
+def test_a_record_that_another_user_wrote_is_not_replayed(tmp_path):
+    (tmp_path / "cg01234567").mkdir()
+    journalled(tmp_path / "cg01234567")
+    os.chown(tmp_path / "cg01234567" / "journal" / "i1.0.json", 65534, 65534)
+    with pytest.raises(UsageError, match=r"i1\.0\.json: it belongs to uid 65534"):
+        heal_leftovers(tmp_path)
+
+
 def test_the_journal_of_a_lab_whose_run_lives_is_its_runs_to_heal(tmp_path):
     owned = claim(tmp_path)
     journalled(owned.folder)  # its agent is dead; the run will start another
