@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -101,16 +102,28 @@ def test_sound_members_hash_alike_while_written_and_when_quiet(version):
         assert probe.bisect() == []
 
 
+class Watched(MonotonicClock):
+    """A clock that tells when somebody begins to sleep by it."""
+
+    def __init__(self):
+        super().__init__()
+        self.slept = threading.Event()
+
+    def sleep_until(self, at_ns):
+        self.slept.set()
+        return super().sleep_until(at_ns)
+
+
 @pytest.mark.real
 def test_a_member_on_its_way_back_is_waited_for_while_others_are_written():
-    with cluster() as (stack, target):
+    with cluster() as (stack, target), ThreadPoolExecutor(1) as reader:
         put_all(stack, [("k", str(n)) for n in range(10)])
         target.kill("etcd3")
-        probe = replace(ReplicaProbe.of(stack, target), patience_s=30.0)
-        back = threading.Timer(0.5, target.start, ("etcd3", stack._process("etcd3")))
-        back.start()
-        found = replicas(probe.read(1.0))
-        back.join()
+        clock = Watched()
+        reading = reader.submit(replace(ReplicaProbe.of(stack, target), patience_s=30.0, clock=clock).read, 1.0)
+        assert clock.slept.wait(30)  # it was asked, and is asked again
+        target.revive("etcd3")  # by this thread: a process dies with the thread that started it
+        found = replicas(reading.result(60))
         assert len({r.value for r, _ in found.values()}) == 1
         assert found["etcd3"][0].value is not None
         assert "revision" not in found["etcd3"][1]  # it was down when its status was asked
