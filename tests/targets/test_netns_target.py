@@ -223,14 +223,6 @@ def test_a_deadline_undoes_the_fault_and_the_watch_says_so(shared):
     assert injection.heal().result(PATIENCE_S).proof is Proof.CONFIRMED
 
 
-def test_a_confirmation_leaves_its_packets_as_evidence(shared):
-    injection = shared.inject([Aimed(subject="n1", action=Cut(peers=("n2",)))], deadline_s=60)
-    confirmed = evidence_of(injection, "confirm")
-    injection.heal().result(PATIENCE_S)
-    (name,) = confirmed.files
-    assert shared.evidence_file(name).read_bytes()[:4] == b"\x4d\x3c\xb2\xa1"
-
-
 def test_the_target_has_the_powers_of_a_lab_and_names_its_mechanisms(shared):
     assert isinstance(shared, RunsProcesses)
     assert isinstance(shared, Reaches)
