@@ -61,7 +61,7 @@ def finished(argv: list[str]) -> tuple[int, str]:
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         said, _ = process.communicate()
-    except BaseException:
+    except BaseException:  # also Ctrl-C: the run heals what it broke, and only then is its folder taken away
         process.terminate()
         process.communicate()
         raise

@@ -13,8 +13,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chaos.guess import suggestion
 from chaos.occurrences import is_momentary, occurrences, timeout_s
-from chaos.positions import locate, suggestion
+from chaos.positions import locate
 from chaos.units import counted, format_duration, format_share
 
 if TYPE_CHECKING:

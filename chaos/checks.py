@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from chaos.guess import nearest, suggestion
 from chaos.model import Node, Span, StackAction, Topology
 from chaos.occurrences import OCCURRENCES_MAX, Occurrence, is_momentary, lulls, occurrences, starts
-from chaos.positions import Page, entries, locate, nearest, suggestion
+from chaos.positions import Page, entries, locate
 from chaos.tolerances import shortest_s
 from chaos.units import counted, format_duration
 

@@ -21,6 +21,7 @@ from chaos.listened import Unheard
 from chaos.ordinary import as_run_would, become_root_somewhere
 from chaos.outlet import Outlet, console_on
 from chaos.places import package_in_the_way
+from chaos.upkeep import runs_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,13 +84,6 @@ def main() -> None:
 
 files = click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 target_option = click.option("--target", default="netns", show_default=True, help="Where the stack runs.")
-runs_option = click.option(
-    "--runs",
-    default=Path("runs"),
-    show_default=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the recordings.",
-)
 version_option = click.option(
     "--version",
     "versions",
@@ -129,7 +123,7 @@ def _load(paths: Sequence[Path], given: Options, options: Options | None = None)
 @files
 @target_option
 @version_option
-@runs_option
+@runs_option()
 @click.option("--seed", type=click.IntRange(0), help="Replaces the seed of the files: it picks victims and traffic.")
 @click.option(
     "--repeat",
@@ -236,7 +230,7 @@ def _conclude(
 @files
 @target_option
 @version_option
-@runs_option
+@runs_option()
 @click.option("--seed", type=click.IntRange(0), help="Replaces the seed of the files.")
 def plan(files: tuple[Path, ...], target: str, versions: tuple[str, ...], runs: Path, seed: int | None) -> None:
     """Show what would happen: timeline, victims, backends, blast radius, gates, duration, size. Touches nothing."""

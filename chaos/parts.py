@@ -18,8 +18,9 @@ from pydantic import Field, PlainValidator, SkipValidation, WithJsonSchema
 
 from chaos.blast import CLIENT
 from chaos.forms import Form, Name, Written, from_yaml, mapping
+from chaos.guess import nearest, suggestion
 from chaos.model import Load, LoadStage, NamedGate, Selector, StackSpec, Step
-from chaos.positions import Page, described, nearest, plain, suggestion
+from chaos.positions import Page, described, plain
 from chaos.refusals import owner_keys, validated
 from chaos.units import DURATION, RATE, SHARE, parse_rate, parse_share
 

@@ -10,7 +10,6 @@ Only PyYAML's composer is used, never its constructor: a scalar stays the text t
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -18,23 +17,9 @@ import yaml
 from chaos.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the name that may have been meant; "" if none is near."""
-    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
-    return near[0] if near else ""
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return "did you mean 'x'?" or, if nothing is near, the list of what there is."""
-    names = sorted(known)
-    if near := nearest(word, names):
-        return f"did you mean '{near}'?"
-    return f"there {'is' if len(names) == 1 else 'are'} {', '.join(names)}" if names else "there is none"
 
 
 class Page:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from chaos import plan as planning
 from chaos.errors import CapabilityError, SpecError, UsageError
+from chaos.guess import suggestion
 from chaos.lookers import QUORUM
 from chaos.model import StackAction, Topology
 from chaos.places import cache
 from chaos.ports import LimitsCpu, NamesOrigins, ProvidesVersions
-from chaos.positions import Page, locate, scalars, suggestion
-from chaos.room import expected, too_large
+from chaos.positions import Page, locate, scalars
+from chaos.room import deepest, expected, too_large
 from chaos.stacks import STACKS
 from chaos.targets import TARGETS, TargetKind
 from gates.enough import too_little
@@ -98,7 +99,10 @@ def _expected(planned: Timeline, runs: Path) -> str:
 
 def why_not_writable(folder: Path) -> str:
     """Say why nothing can be written in a folder, which may not be there yet; "" if it can. Leaves nothing."""
-    there = _deepest(folder)
+    try:
+        there = deepest(folder)
+    except OSError as error:
+        return f"{error.strerror}; give another"
     if not there.is_dir():
         return f"{there} is no folder; give another"
     if not os.access(there, os.W_OK | os.X_OK):
@@ -106,18 +110,12 @@ def why_not_writable(folder: Path) -> str:
     return ""
 
 
-def _deepest(folder: Path) -> Path:
-    """Return what of a path is there."""
-    places = (folder.absolute(), *folder.absolute().parents)
-    return next(place for place in places if os.path.lexists(place))
-
-
 def _refuse_unwritable(runs: Path) -> None:
     """Raise UsageError if no recording can be kept in `runs`: a file is written there and taken away, to be sure."""
     why = why_not_writable(runs)
     try:
         if not why:
-            tempfile.TemporaryFile(dir=_deepest(runs)).close()
+            tempfile.TemporaryFile(dir=deepest(runs)).close()
     except OSError as error:
         why = f"{error.strerror}; give a folder that you may write to"
     if why:

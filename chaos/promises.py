@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from chaos.forms import Form, mapping
+from chaos.guess import suggestion
 from chaos.model import NamedGate, Slo, Span
 from chaos.parts import Positive  # noqa: TC001 pydantic asks for the annotations at run time
-from chaos.positions import described, locate, plain, suggestion
+from chaos.positions import described, locate, plain
 from chaos.refusals import validated
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from chaos.positions import entries, locate, nearest, suggestion
+from chaos.guess import nearest, suggestion
+from chaos.positions import entries, locate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -3,8 +3,8 @@
 ours: {"etcd": …} ──┐
 entry points ───────┴─▶ one table │ UsageError naming both owners of a name, or what can't be loaded
 
-A `Table` is joined when it is first looked into: the agent, a lab's init and `chaosgate heal` import modules beside
-one, and a stranger's package must not run in them, or keep them from running.
+A table is joined when it is first looked into: the agent, a lab's init and `chaosgate heal` import modules beside one,
+and a stranger's package must not run in them, or keep them from running.
 """
 
 from __future__ import annotations

@@ -6,6 +6,9 @@ itself says the rate, a machine LEAST times slower than assumed is given the ben
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -30,11 +33,19 @@ def size(number: float) -> str:
     return f"{max(1, round(number / 1e6))} MB"
 
 
+def deepest(folder: Path) -> Path:
+    """Return what of a path is there. Raises OSError where no such path can be, as with too long a name."""
+    for place in (folder.absolute(), *folder.absolute().parents):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(place)
+            return place
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+
+
 def free_bytes(runs: Path) -> int:
     """Return what is free for recordings in a folder that may not be there yet; UsageError if it can't be looked at."""
     try:
-        there = next(place for place in (runs.absolute(), *runs.absolute().parents) if place.exists())
-        return shutil.disk_usage(there).free
+        return shutil.disk_usage(deepest(runs)).free
     except OSError as error:
         raise UsageError(f"--runs {runs}: {error.strerror or error}; give a folder that you may write to") from error
 

@@ -9,11 +9,12 @@ reading it again gives the same float. Decimal and binary size prefixes are thos
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
+
+from chaos.guess import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,8 +75,7 @@ def _guess(text: str, units: Mapping[str, Decimal], bare: str) -> str:
     folded = {u.lower(): u for u in units}
     unit = bare if not word else exact.get(squeezed) or _ALIASES.get(squeezed.lower()) or folded.get(squeezed.lower())
     if unit not in units:
-        near = difflib.get_close_matches(squeezed, list(units), n=1)
-        unit = near[0] if near else ""
+        unit = nearest(squeezed, units)
     return f"{number}{unit}" if unit else ""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -17,7 +17,7 @@ from chaos.errors import UsageError
 from chaos.listened import Unheard
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 # ---------------------------------------------------------------- check
 
@@ -119,14 +119,16 @@ def _there(context: click.Context, parameter: click.Parameter, folder: Path) -> 
     return folder
 
 
-runs_option = click.option(
-    "--runs",
-    default=Path("runs"),
-    show_default=True,
-    callback=_there,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the recordings.",
-)
+def runs_option(*, there: bool = False) -> Callable[[Any], Any]:
+    """Return the option that names the folder of recordings, which must be `there` already or is made."""
+    return click.option(
+        "--runs",
+        default=Path("runs"),
+        show_default=True,
+        callback=_there if there else None,
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder of the recordings.",
+    )
 
 
 @click.group()
@@ -135,7 +137,7 @@ def runs() -> None:
 
 
 @runs.command(name="list", cls=Unheard)
-@runs_option
+@runs_option(there=True)
 def list_runs(runs: Path) -> None:
     """List recordings: when and what, the decision, the size."""
     from chaos.shelf import recordings  # noqa: PLC0415
@@ -164,7 +166,7 @@ def _on_terminal() -> bool:
 
 
 @runs.command(cls=Unheard)
-@runs_option
+@runs_option(there=True)
 @click.option("--keep", default=20, show_default=True, type=click.IntRange(0), help="Keep the newest N.")
 @click.option("--failed/--no-failed", default=False, help="Also prune recordings that did not pass (kept otherwise).")
 @click.option("--yes", is_flag=True, help="Don't ask.")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chaos.registry import joined
+from chaos.registry import Table
 from gates.acknowledged_writes import AcknowledgedWrites
 from gates.errors import Errors
 from gates.latency import Latency
@@ -41,4 +41,4 @@ OWN: Mapping[str, type[Gate]] = {
 }
 
 
-GATES: Mapping[str, type[Gate]] = joined(OWN, "chaosgate.gates")
+GATES: Mapping[str, type[Gate]] = Table(OWN, "chaosgate.gates")

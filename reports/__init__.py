@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from chaos.registry import joined
+from chaos.registry import Table
 from gates.judge import as_data
 from reports import console, html
 
@@ -27,4 +27,4 @@ def _json(recording: Recording, judgement: Judgement) -> str:
 
 OWN: Mapping[str, Report] = {"html": html.render, "console": console.render, "json": _json}
 
-REPORTS: Mapping[str, Report] = joined(OWN, "chaosgate.reports")
+REPORTS: Mapping[str, Report] = Table(OWN, "chaosgate.reports")

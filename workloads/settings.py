@@ -7,12 +7,12 @@ load:
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chaos.errors import UsageError
+from chaos.guess import suggestion
 from chaos.units import Share  # noqa: TC001  (the experiment's reader evaluates the annotations)
 from workloads.sabotage import SABOTAGES
 
@@ -79,10 +79,7 @@ class KvSettings:
         known = {f.name for f in dataclasses.fields(cls)}
         for name in settings:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                raise UsageError(
-                    f"load.kv: no such setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-                )
+                raise UsageError(f"load.kv: no such setting {name!r}; {suggestion(name, known)}")
         values = dict(settings)
         try:
             if isinstance(values.get("mix"), dict):
@@ -99,6 +96,4 @@ def _at_least(key: str, value: int, least: int) -> None:
 
 def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        near = difflib.get_close_matches(value, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(k for k in known if k)}"
-        raise ValueError(f"{key}: {value!r} is unknown; {hint}")
+        raise ValueError(f"{key}: {value!r} is unknown; {suggestion(value, filter(None, known))}")

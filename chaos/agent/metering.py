@@ -60,6 +60,6 @@ class Metering:
         nodes = {name: [place.netns, place.address] for name, place in self._places.items()}
         try:
             self.realtime: bool = answered("meter", self._meter.send({"nodes": nodes}), START_S)["realtime"]
-        except BaseException:
+        except BaseException:  # a meter that did not start right is of no use to anybody
             self._meter.end(0.0)
             raise

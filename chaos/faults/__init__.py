@@ -22,7 +22,7 @@ from chaos.faults.power import PowerLoss
 from chaos.faults.replace import Replace
 from chaos.faults.restart import Restart
 from chaos.faults.shape import Shaped
-from chaos.registry import joined
+from chaos.registry import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,4 +40,4 @@ _OWN: Mapping[str, type[Any]] = {
     "shape": Shaped,
 }
 
-FAULTS: Mapping[str, type[Any]] = joined(_OWN, "chaosgate.faults")
+FAULTS: Mapping[str, type[Any]] = Table(_OWN, "chaosgate.faults")

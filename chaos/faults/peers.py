@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chaos.positions import suggestion
+from chaos.guess import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

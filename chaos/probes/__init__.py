@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chaos.probes.etcd import ReplicaProbe, StatusProbe
-from chaos.registry import joined
+from chaos.registry import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ class ProbeKind:
     every_s: float
 
 
-PROBES: Mapping[str, ProbeKind] = joined(
+PROBES: Mapping[str, ProbeKind] = Table(
     {
         "etcd-status": ProbeKind(stack="etcd", make=StatusProbe.of, every_s=0.5),
         "etcd-replicas": ProbeKind(stack="etcd", make=ReplicaProbe.of, every_s=5.0),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chaos.registry import joined
+from chaos.registry import Table
 from chaos.stacks.etcd.logs import suspicious_lines
 from chaos.stacks.etcd.settings import OPERATIONS, PROCESS, ROLES, EtcdSettings, nodes
 
@@ -53,7 +53,7 @@ def _etcd(spec: StackSpec) -> Stack:
     return EtcdStack.of(spec)
 
 
-STACKS: Mapping[str, StackKind] = joined(
+STACKS: Mapping[str, StackKind] = Table(
     {
         "etcd": StackKind(
             settings_type=EtcdSettings,

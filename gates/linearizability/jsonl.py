@@ -8,13 +8,13 @@ Everything that is wrong in a file is found in one reading, and each problem say
 
 from __future__ import annotations
 
-import difflib
 import json
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from chaos.errors import UsageError
+from chaos.guess import nearest
 from chaos.model import Outcome
 from gates.linearizability.history import APPEND, CAS, GET, NEVER, OPS, History, Row, columns
 
@@ -111,8 +111,8 @@ def _row(fields: dict[str, Any], number: int) -> Row:
 def _field(fields: dict[str, Any], name: str) -> Any:
     if name in fields:
         return fields[name]
-    near = difflib.get_close_matches(name, fields, 1)
-    hint = f"; is {near[0]!r} meant?" if near else f"; add {json.dumps(name)}"
+    near = nearest(name, fields)
+    hint = f"; is {near!r} meant?" if near else f"; add {json.dumps(name)}"
     raise _WrongLineError(f"{fields.get('op') or 'the operation'} has no {name!r}{hint}")
 
 
@@ -120,9 +120,9 @@ def _one_of(fields: dict[str, Any], name: str, known: dict[str, int]) -> int:
     found = _field(fields, name)
     code = known.get(found) if type(found) is str else None
     if code is None:
-        near = difflib.get_close_matches(str(found), known, 1)
+        near = nearest(str(found), known)
         raise _WrongLineError(
-            f"no such {name} {json.dumps(found)}; {f'is {near[0]!r} meant?' if near else _either(known)}"
+            f"no such {name} {json.dumps(found)}; {f'is {near!r} meant?' if near else _either(known)}"
         )
     return code
 

@@ -247,14 +247,8 @@ def test_a_reader_that_goes_away_ends_the_run_in_order(begin):
 
 
 ACTS = ("signal.apply", "freeze.apply", "shape.apply", "cut.apply", "power.link", "power.off")
-UNDOES = {  # where an agent is killed, and its successor if it comes to a second point in replaying the journal
-    "signal.undo": "kill",
-    "freeze.undo": "freeze",
-    "shape.undo": "slow",
-    "cut.undo": "cut",
-    "power.plug": "power",
-    "power.boot": "power",
-    "journal.forget": "slow",
+UNDONE = ("signal.undo", "freeze.undo", "shape.undo", "cut.undo", "power.plug", "power.boot", "journal.forget")
+UNDOES = {point: POINTS[point] for point in UNDONE} | {  # where an agent is killed, and its successor in replaying
     "cut.undo,journal.forget": "cut",
 }
 

@@ -148,6 +148,7 @@ def browser(profile: Path) -> Iterator[Browser]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(profile.parent)},  # it is killed, and leaves what it has there
         start_new_session=True,
     )
     for fd in (theirs_in, theirs_out):

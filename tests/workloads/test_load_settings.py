@@ -28,7 +28,7 @@ def test_nested_settings_are_read_from_mappings():
         ({"mix": {"put": 0.5, "get": 0.1, "cas": 0, "once": 0}}, "mix: the shares add up to 60%; make it 100%"),
         ({"mix": {"puts": 0.5}}, "puts"),
         ({"consistency": "linearisable"}, "consistency: 'linearisable' is unknown; did you mean 'linearizable'"),
-        ({"arrivals": "burst"}, "known are even, poisson"),
+        ({"arrivals": "burst"}, "there are even, poisson"),
         ({"sabotage": "ack"}, "sabotage: 'ack' is unknown"),
         ({"batch": 129, "keys": 200}, "etcd takes 128 operations"),
         ({"batch": 5, "keys": 4}, "keys: 4 is too few; write 5 or more"),

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from chaos.errors import UsageError
-from chaos.positions import nearest
+from chaos.guess import nearest
 from chaos.stacks.etcd.settings import UNSUPPORTED_ARCH
 from chaos.stacks.etcd.sources import SOURCES, Source
 

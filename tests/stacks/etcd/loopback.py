@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from chaos.errors import CapabilityError
 from chaos.model import Node, Process, ProcessState, Topology
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Loopback:
         return {"name": self.name}
 
     def inject(self, aimed: object, *, deadline_s: float) -> Any:
-        raise NotImplementedError("loopback has no faults")
+        raise CapabilityError("loopback has no faults")
 
     def folder(self, node: str) -> Path:
         folder = self.base / "nodes" / node

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 
 import pytest
 
@@ -129,6 +130,9 @@ def test_a_stopped_leader_is_not_found_and_costs_no_more_than_the_timeout():
         (first,) = stack.find("leader", "", 1.0)
         with target.stopped(first.name):
             until(lambda: [n for n in stack.find("leader", "", 0.3) if n.name != first.name])
+            began_s = time.monotonic()
+            assert first.name not in {node.name for node in stack.find("leader", "", 0.3)}
+            assert time.monotonic() - began_s < 5  # far more than the timeout, far less than for ever
 
 
 def test_an_unknown_role_or_operation_is_wrong_use():

@@ -137,7 +137,8 @@ def test_capabilities_are_those_that_are_documented(lab):
 
 def test_an_init_needs_the_standard_library_only():
     code = "import sys; sys.path.insert(0, sys.argv[1]); import chaos.targets.netns.init, chaos.targets.netns.enter"
-    subprocess.run([sys.executable, "-I", "-S", "-c", code, str(ROOT)], check=True, timeout=30)
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code, str(ROOT)], check=False, timeout=30)
+    assert done.returncode == 0
 
 
 CONTROLLER = """
