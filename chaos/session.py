@@ -25,7 +25,7 @@ from chaos.clock import MonotonicClock
 from chaos.engine import Engine
 from chaos.environment import of_children
 from chaos.errors import ChaosgateError, DirtyError, HarnessError, RecordingError
-from chaos.model import Event, EventKind
+from chaos.model import Decision, Event, EventKind
 from chaos.options import Options, with_options
 from chaos.plan import plan
 from chaos.ports import ComparesReplicas, HasProbes
@@ -249,7 +249,10 @@ def run_set(
     watch: Callable[[Progress], None],
     done: Callable[[RunResult], None] = lambda _: None,
 ) -> list[RunResult]:
-    """Run one after the other; after an interruption or on a dirty target nothing else is run (and so not promoted)."""
+    """Run one after the other; after an interruption or on a dirty target nothing else is run (and so not promoted).
+
+    After a run that can't tell, the next one calibrates anew: the machine may be slower than when it was measured.
+    """
     results: list[RunResult] = []
     traffic = Traffic()
     for experiment in experiments:
@@ -260,6 +263,8 @@ def run_set(
         done(result)
         if isinstance(result.error, DirtyError):
             break
+        if result.judgement is None or result.judgement.decision is Decision.CANNOT_TELL:
+            traffic.forget()
     return results
 
 

@@ -40,6 +40,10 @@ class Traffic:
         workload = WORKLOADS[experiment.load.workload].make(partial(target.spawn, clients[0].name), access)
         return TrafficOfRun(experiment, stack, workload, recorder, self._rates)
 
+    def forget(self) -> None:
+        """Calibrate anew from now on."""
+        self._rates.clear()
+
 
 class TrafficOfRun:
     """Implements ports.LoadSource."""

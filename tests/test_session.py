@@ -75,6 +75,7 @@ class World:
         self.open_raises = None
         self.spoils = {}  # name of an experiment → what is done to the folder of its recording
         self.targets, self.traffics, self.asked = [], [], []
+        self.forgotten = 0
 
     @contextmanager
     def open(self, nodes, *, cpu, evidence):
@@ -88,6 +89,9 @@ class World:
         self.spoils.get(experiment.name, lambda _: None)(recorder.folder)
         self.traffics.append(Closing(Fast()))
         return self.traffics[-1]
+
+    def forget(self):
+        self.forgotten += 1
 
 
 @pytest.fixture
@@ -243,6 +247,17 @@ def test_a_set_goes_on_after_other_trouble(world, tmp_path):
 
 def torn_experiment(folder):
     (folder / "experiment.yaml").write_text("chaosgate: 1\nname: to")
+
+
+def test_after_a_run_that_can_not_tell_the_next_one_calibrates_anew(world, tmp_path, monkeypatch):
+    results = ran_set(tmp_path, "one", "two")
+    assert [result.judgement.decision for result in results] == [Decision.CANNOT_TELL] * 2
+    assert world.forgotten == 2
+    told = run_one(read(), Options(target="memory", runs=tmp_path), flags=Flags(), traffic=world, watch=lambda _: None)
+    sound = replace(told, judgement=replace(told.judgement, decision=Decision.PROMOTE))
+    monkeypatch.setattr(session, "run_one", lambda *_, **__: sound)
+    ran_set(tmp_path, "three")
+    assert world.forgotten == 2
 
 
 def foreign_samples(folder):

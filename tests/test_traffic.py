@@ -186,6 +186,20 @@ def test_the_workload_is_the_one_that_the_experiment_names_in_the_client_s_node(
     assert shown == access
 
 
+def test_what_was_found_can_be_forgotten(monkeypatch, tmp_path, calibrations):
+    monkeypatch.setitem(WORKLOADS, "kv", WorkloadKind(settings_type=object, make=lambda spawn, access: Workload()))
+    asked, traffic_of_set = experiment(load=Load(workload="kv", calibrated_share=0.6)), Traffic()
+
+    def offered(name):
+        with Recorder(tmp_path / name, free_bytes_min=0) as recorder:
+            return traffic_of_set.source(asked, ToldStack(), Reachable(NODES), recorder).prepare()
+
+    calibrations.found[:] = [2500.0, 1000.0]
+    assert ["1,500/s" in offered("one"), "1,500/s" in offered("two"), len(calibrations.asked)] == [True, True, 1]
+    traffic_of_set.forget()
+    assert "600/s" in offered("three")
+
+
 def test_the_shipped_workload_shows_what_the_stack_wants_and_else_nothing():
     access = Access(user="root", password="p")  # noqa: S106  # nobody's
     assert WORKLOADS["kv"].make(print, access) == LocustWorkload(print, access=access)
