@@ -103,7 +103,9 @@ def parse_duration(text: str) -> float:
     units = [unit for _, unit in pairs]
     ranks = [list(_SECONDS).index(unit) for unit in units if unit in _SECONDS]
     if not pairs or "".join(n + u for n, u in pairs) != text or len(ranks) != len(units):
-        raise _refusal(text, "a duration", _guess(text, _SECONDS, "s"), "500ms, 8s, 1h30m")
+        guess = _guess(text, _SECONDS, "s")
+        or_less = f" or {guess.replace('s', 'ms')}" if re.fullmatch(_NUMBER, text.strip()) else ""
+        raise _refusal(text, "a duration", guess + or_less, "500ms, 8s, 1h30m")
     if sorted(set(ranks)) != ranks:
         raise ValueError(f"'{text}' is not a duration; write the greater unit first and each once, e.g. 1h30m")
     return float(sum(Decimal(number) * _SECONDS[unit] for number, unit in pairs))

@@ -28,13 +28,13 @@ def check() -> None:
 
 
 @check.command(cls=Unheard, epilog="Exit codes: 0 ok, 10 illegal, 11 unknown, 2 the file is wrong.")
-@click.argument("history", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("history", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--budget", default="60s", show_default=True, help="Give up the search after this long: unknown.")
 @click.option(
     "--budget-memory", default="2GiB", show_default=True, help="Give up the search when its memory needs more: unknown."
 )
 def linearizable(history: Path, budget: str, budget_memory: str) -> None:
-    """Check whether a history of registers is linearizable.
+    """Check whether a history of registers is linearizable; - reads it from standard input.
 
     One operation a line: {"client": 3, "op": "get|put|cas|append", "key": "x", "value": …, "expect": … (cas),
     "swapped": true|false (cas that is ok), "call_ns": 1, "return_ns": 2 or null, "outcome": "ok|failed|unknown"}.
@@ -54,6 +54,8 @@ def linearizable(history: Path, budget: str, budget_memory: str) -> None:
         budget_bytes = parse_size(budget_memory)
     except ValueError as error:
         raise UsageError(f"--budget-memory: {error}") from error
+    if history == Path("-"):
+        history = Path("/dev/stdin")
     sys.exit(main_check(history, budget_s, sys.stdout, budget_bytes=budget_bytes))
 
 

@@ -816,6 +816,13 @@ def command(*arguments: object, into: str = "") -> subprocess.CompletedProcess[s
     return subprocess.run(piped, cwd=ROOT, env=clean, capture_output=True, text=True, check=False, timeout=60)
 
 
+def test_a_history_may_come_through_a_pipe(tmp_path):
+    piped = ["bash", "-c", 'cat "$0" | "$@"', history(tmp_path, STALE), sys.executable, "-m", "chaos.cli"]
+    argv = [*map(str, piped), "check", "linearizable", "-"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout[:9]) == (10, "illegal: "), done.stderr
+
+
 def test_a_log_is_wide_enough_for_a_path_and_a_sentence(recorded):
     folder = recorded()
     done = chaosgate("judge", folder)

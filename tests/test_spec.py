@@ -306,7 +306,7 @@ FILES = {
     "duration without unit": (
         GOOD.replace("30s", "30"),
         "7:11",
-        "'30' has no unit, and a duration needs one; write 30s",
+        "'30' has no unit, and a duration needs one; write 30s or 30ms",
     ),
     "duration of nothing": (GOOD.replace("30s", "0s"), "7:11", "'0s' is out of range; write more than 0"),
     "wrong unit": (GOOD.replace("30s", "5 sec"), "7:11", "'5 sec' is not a duration; did you mean '5s'?"),
@@ -409,7 +409,7 @@ FILES = {
     "stage": (
         GOOD.replace("  rate", "  shape: [{ramp: 2}]\n  rate"),
         "6:18",
-        "'2' has no unit, and a duration needs one; write 2s",
+        "'2' has no unit, and a duration needs one; write 2s or 2ms",
     ),
     "short load": (
         GOOD.replace("  rate", "  shape: [{ramp: 2s}, {hold: 30s}]\n  rate"),
@@ -427,7 +427,7 @@ FILES = {
         "9:24",
         "'0.3' has no unit, and a share needs one; write 30%",
     ),
-    "slo": (GOOD + "slo: {recovery: 5}\n", "9:17", "'5' has no unit, and a duration needs one; write 5s"),
+    "slo": (GOOD + "slo: {recovery: 5}\n", "9:17", "'5' has no unit, and a duration needs one; write 5s or 5ms"),
     "matrix key": (GOOD + "matrix: {versions: [a]}\n", "9:10", "no such key 'versions' here; did you mean 'version'?"),
     "matrix seed": (GOOD + "matrix: {seed: [1, two]}\n", "9:20", "'two' is not a whole number; write e.g. 3"),
     "gate": (HEAD + "gates: [linearisable]\n", "8:9", "no such gate 'linearisable'; did you mean 'linearizable'?"),
@@ -572,7 +572,7 @@ NO_CLIENT = (
 # `^` stands before the place that the message names.
 STEPS = {
     "unknown key": ("{at: 8s, ^fro: 4s, on: leader, fault: restart}", "no such key 'fro' here; did you mean 'for'?"),
-    "unit": ("{at: ^8, for: 4s, on: leader, fault: pause}", "'8' has no unit, and a duration needs one; write 8s"),
+    "unit": ("{at: ^8, for: 4s, on: leader, fault: pause}", "'8' has no unit, and a duration needs one; write 8s or 8ms"),
     "for nothing": (
         "{at: 8s, for: ^0s, on: leader, fault: restart}",
         "'0s' is out of range; write more than 0",
@@ -662,7 +662,7 @@ STEPS = {
     ),
     "fault's unit": (
         "{at: 8s, for: 4s, on: leader, fault: {latency: {delay: ^50}}}",
-        "'50' has no unit, and a duration needs one; write 50s",
+        "'50' has no unit, and a duration needs one; write 50s or 50ms",
     ),
     "fault's share": (
         "{at: 8s, for: 4s, on: leader, fault: {loss: {share: ^0.05}}}",
