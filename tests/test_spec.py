@@ -572,7 +572,10 @@ NO_CLIENT = (
 # `^` stands before the place that the message names.
 STEPS = {
     "unknown key": ("{at: 8s, ^fro: 4s, on: leader, fault: restart}", "no such key 'fro' here; did you mean 'for'?"),
-    "unit": ("{at: ^8, for: 4s, on: leader, fault: pause}", "'8' has no unit, and a duration needs one; write 8s or"),
+    "unit": (
+        "{at: ^8, for: 4s, on: leader, fault: pause}",
+        "'8' has no unit, and a duration needs one; write 8s or 8ms",
+    ),
     "for nothing": (
         "{at: 8s, for: ^0s, on: leader, fault: restart}",
         "'0s' is out of range; write more than 0",
