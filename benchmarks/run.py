@@ -1,4 +1,4 @@
-"""Run every benchmark, one after the other, and print what benchmarks/README.md holds. On a quiet machine: five minutes.
+"""Run every benchmark in turn, and print what benchmarks/README.md holds. On a quiet machine: five minutes.
 
 python benchmarks/run.py [NAME …]     shaper  checker  generator  overhead
 """
