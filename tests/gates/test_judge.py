@@ -196,19 +196,6 @@ def test_a_closed_loop_that_was_not_served_for_long_makes_the_run_invalid():
     assert "20 operations succeeded while the run went on; at least 100" in problems(closed_loop((1, 0), (6, 1)))
 
 
-def test_a_closed_loop_that_faults_stop_for_a_tenth_of_the_run_shows_enough():
-    assert problems(closed_loop((60, 0), (10, 1), (30, 0))) == ""
-    long = closed_loop((60, 0), (20, 1), (20, 0))
-    assert "no operation succeeded for 10 s from t = 60.0 s, t = 70.0 s on" in problems(long)
-
-
-def test_a_closed_loop_in_which_nobody_tries_anything_makes_the_run_invalid():
-    builder = closed_loop((60, 0))
-    builder.traffic(10, rate_per_s=0)
-    builder.traffic(30)
-    assert "no operation was tried for 10 s from t = 60.0 s on" in problems(builder)
-
-
 def test_a_closed_loop_whose_generator_is_silent_makes_the_run_invalid():
     builder = closed_loop((12, 0))
     builder.events = [event for event in builder.events if event.kind is not EventKind.LOAD]
