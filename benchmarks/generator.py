@@ -1,10 +1,11 @@
 """What the load generator can do on this machine; a number is worth nothing without the machine it was taken on.
 
-    python benchmarks/generator.py [--seconds 5]
+    python benchmarks/generator.py [--seconds 5] [--only kv|records]
 
 1. open loop against a server that does nothing but answer: highest rate kept exactly on one core, and its lag
 2. the kv mix, closed loop, beside a real etcd of three members
 3. puts, closed loop, two generator processes, three members
+4. records into Kafka, open loop, one process, one broker: rate kept exactly, and what a core of the generator makes
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from pathlib import Path
 
 from chaos.model import Load, LoadStage
 from chaos.stacks.etcd.versions import DEFAULT_VERSION, provide
+from tests.lone_broker import lone_broker
 from workloads import etcd_messages as etcd
 from workloads import http2
 from workloads.driver import LocustWorkload
 from workloads.unary import CallError, Unary
 
 PUTS = {"mix": {"put": 1.0, "get": 0.0, "cas": 0.0, "once": 0.0}}
+RECORD_RATES = (2000, 5000, 10_000, 15_000, 20_000)
 RATES = (500, 1000, 2000, 3000, 4000, 5000, 6000)
 
 
@@ -154,7 +157,7 @@ def measure(load: Load, endpoints, seconds: float) -> dict[str, float]:
             time.sleep(0.1)
         generator.drain()
         generator.close()
-        ends = [json.loads(path.read_text()) for path in sorted((folder / "samples").glob("kv-*.closed.json"))]
+        ends = [json.loads(path.read_text()) for path in sorted((folder / "samples").glob("*-*.closed.json"))]
         return {
             "ok_per_s": sum(e["ok"] for e in ends) / (seconds + ramp_s / 2),
             "dropped": sum(e["dropped"] for e in ends),
@@ -175,11 +178,13 @@ def show(name: str, found: dict[str, float]) -> None:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=5.0)
-    seconds = parser.parse_args().seconds
-    print(f"Python {platform.python_version()}, {multiprocessing.cpu_count()} cores, Linux {platform.release()}\n")
+def show_records(rate: int, found: dict[str, float]) -> None:
+    """One row: the schedule is exact if nothing was dropped and lags are short; a core makes rate / cores."""
+    show(f"records into Kafka, asked {rate}/s", found)
+    print(f"{'':34} {found['ok_per_s'] / found['cores']:8.0f}/s per core", flush=True)
+
+
+def kv(seconds: float) -> None:
     with answering_server() as endpoints:
         for rate in RATES:
             load = Load(workload="kv", rate_per_s=float(rate), settings=PUTS, stages=(LoadStage(ramp_s=1.0),))
@@ -193,6 +198,35 @@ def main() -> None:
         ):
             load = Load(workload="kv", closed_loop=True, processes=processes, settings=settings, timeout_s=2.0)
             show(name, measure(load, endpoints, seconds))
+
+
+def records(seconds: float) -> None:
+    with lone_broker() as broker:
+        for rate in RECORD_RATES:
+            settings = {"topic": broker.topic(f"at-{rate}"), "keys": 40}
+            load = Load(
+                workload="records",
+                rate_per_s=float(rate),
+                users=8,
+                timeout_s=10.0,
+                settings=settings,
+                stages=(LoadStage(ramp_s=1.0),),
+            )
+            show_records(rate, measure(load, broker.endpoints, seconds))
+
+
+PARTS = {"kv": kv, "records": records}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--only", choices=PARTS, help="default: all of it")
+    asked = parser.parse_args()
+    print(f"Python {platform.python_version()}, {multiprocessing.cpu_count()} cores, Linux {platform.release()}\n")
+    for name, part in PARTS.items():
+        if asked.only in (None, name):
+            part(asked.seconds)
 
 
 if __name__ == "__main__":

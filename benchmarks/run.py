@@ -1,6 +1,6 @@
 """Run every benchmark in turn, and print what benchmarks/README.md holds. On a quiet machine: five minutes.
 
-python benchmarks/run.py [NAME …]     shaper  checker  generator  overhead
+python benchmarks/run.py [NAME …]     shaper  checker  ledger  generator  overhead
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("shaper", "checker", "generator", "overhead")
+NAMES = ("shaper", "checker", "ledger", "generator", "overhead")
 
 
 def machine() -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Where = tuple[str | int, ...]
 Problem = tuple[Where, str]
 
-SINGULAR = frozenset({"leader", "controller", "owner-of"})  # roles that one node at a time can hold
+SINGULAR = frozenset({"leader", "controller", "owner-of", "leader-of"})  # roles that one node at a time can hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,7 @@ class Draft:
     keys: Sequence[str] = ()  # that a file may have
     operations: Sequence[str] | None = None  # that the stack has; None: it doesn't say
     processes: Sequence[str] = ()  # that a fault can be aimed at; none: the stack doesn't say
+    paced: bool = False  # the workload goes at a stated rate only
 
     @property
     def judged(self) -> Sequence[tuple[Where, NamedGate]]:
@@ -80,6 +81,7 @@ def _problems(draft: Draft, root: yaml.MappingNode) -> Iterator[Problem]:
             yield where, message
     yield from _short_load(draft)
     yield from _too_few_users(draft)
+    yield from _unpaced(draft)
 
 
 # ---------------------------------------------------------------- one step
@@ -295,6 +297,13 @@ def _too_few_users(draft: Draft) -> Iterator[Problem]:
     if load is not None and load.processes > load.users:
         sharing = f"{load.processes} processes share {counted(load.users, 'user')}, and each needs one"
         yield ("load", "processes"), f"{sharing}; write {load.users} or less, or raise users"
+
+
+def _unpaced(draft: Draft) -> Iterator[Problem]:
+    """Yield a problem for a workload whose every trace is judged, at a rate that only trying would tell."""
+    load = draft.load
+    if load is not None and draft.paced and load.rate_per_s is None:
+        yield ("load", "rate"), f"{load.workload} go at a stated rate; write e.g. rate: 2000/s"
 
 
 def _text(seconds: float) -> str:

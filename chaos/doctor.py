@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos.errors import UsageError
 from chaos.places import real_uid
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ def examine() -> Sequence[Finding]:
         _cpu_limit(),
         _disk(),
         *_etcd(),
+        _java(),
+        _kafka(),
+        _flink(),
     )
 
 
@@ -62,6 +66,7 @@ PROGRAMS = (
     ("iptables", "iptables", "the NFQUEUE shaper", False),
     ("unshare", "util-linux", "running as an ordinary user", True),
     ("tc", "iproute2", "the netem shaper, and the proof that no qdisc is left", True),
+    ("mvn", "maven", "fetching Kafka's and Flink's jars, once", False),
 )
 
 
@@ -200,6 +205,48 @@ def _etcd() -> Sequence[Finding]:
     )
 
 
+def _java() -> Finding:
+    from chaos.stacks import java  # noqa: PLC0415
+
+    try:
+        path, why_not = java.java(), ""
+    except UsageError as error:
+        path, why_not = "", str(error)
+    return Finding(
+        ability=f"Java {java.OLDEST}",
+        detail=path,
+        why_not=why_not,
+        used_for="the Kafka and Flink experiments",
+        enable=f"apt-get install default-jre-headless, or JAVA_HOME of a Java {java.OLDEST} or newer",
+    )
+
+
+def _kafka() -> Finding:
+    from chaos.stacks.kafka.versions import installed  # noqa: PLC0415
+
+    found = installed()
+    return Finding(
+        ability="kafka",
+        detail=", ".join(found),
+        why_not="" if found else "no version in the cache",
+        used_for="the Kafka experiments",
+        enable="python -m chaos.stacks.kafka.versions",
+    )
+
+
+def _flink() -> Finding:
+    from chaos.stacks.flink.versions import installed  # noqa: PLC0415
+
+    found = installed()
+    return Finding(
+        ability="flink",
+        detail=", ".join(found),
+        why_not="" if found else "no version in the cache",
+        used_for="the Flink experiments",
+        enable="python -m chaos.stacks.flink.versions",
+    )
+
+
 def _try(argv: Sequence[str]) -> str:
     """Return "" if the command succeeds, else what it said."""
     try:
@@ -225,10 +272,13 @@ def report(findings: Sequence[Finding], say: Callable[[str], None]) -> bool:
 
 WITHOUT = {  # ability → what can't be gated without it; the shapers are several, of which one will do
     "cpu limit per node": "stack settings with cpu",
+    "Java 17": "Kafka and Flink",
 }
 WEAKER = {  # ability → what is less sure without it
     "real-time priority": "without real-time priority tight delays may end inconclusive",
     "etcd": "etcd has to be fetched or built by the first run",
+    "kafka": "Kafka's jars have to be fetched by the first run that needs them",
+    "flink": "Flink's jars have to be fetched by the first run that needs them",
     "free disk": "the disk is nearly full, and a full one ends a run",
 }
 

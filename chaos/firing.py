@@ -75,7 +75,7 @@ class Firing:
         if self.closing.is_set():
             raise HarnessError("the run ended before it could begin")
         found = not self._is_static(step.on)
-        seen = self.lookers.look_again(step.on.role) if found else {}
+        seen = self.lookers.look_again(step.on.role, step.on.argument) if found else {}
         self._say_injected(tick, step, victims, candidates, aimed, began_ns, seen)
         announce("step.inject")
         if operations:

@@ -78,14 +78,18 @@ class Lookers:
             self._asked[asker] = len(self._readings)
             return list(self._readings)
 
-    def look_again(self, name: str) -> Mapping[str, float | None]:
-        """Ask the probe that knows `name` once more, now; node → value, empty if no probe has told of it."""
+    def look_again(self, name: str, about: str = "") -> Mapping[str, float | None]:
+        """Ask the probe that knows `name` once more, now; node → value, empty if no probe has told of it.
+
+        Of readings whose text lists what they are about (a partition; operators), only those about `about`.
+        """
         with self._lock:
             probe = self._tellers.get(name)
         if probe is None:
             return {}
         with self._noting(f"a last look at {name}"):  # one that fails keeps no fault from being injected
-            return {r.node: r.value for r in self._look(probe, QUICK_TIMEOUT_S) if r.name == name}
+            looked = self._look(probe, QUICK_TIMEOUT_S)
+            return {r.node: r.value for r in looked if r.name == name and (not about or _tells_of(r, about))}
         return {}
 
     def quorum_lost_s(self) -> float:
@@ -153,6 +157,10 @@ class Lookers:
     def _add(self, event: Event) -> None:
         with self._lock:
             self._events.append(event)
+
+
+def _tells_of(reading: Reading, about: str) -> bool:
+    return not reading.text or about in reading.text.split(", ")
 
 
 def _process_event(detail: str, at_ns: int, state: ProcessState) -> Event:

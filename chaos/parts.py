@@ -277,7 +277,7 @@ def read_step(node: yaml.Node, page: Page, tables: Tables, roles: Collection[str
     parts = {key: value for key, (_, value) in found.items()}
     data = {key: value if key in ("on", "fault") else plain(value) for key, value in parts.items()}
     read = validated(StepForm, data, node, page)
-    on = _selector(parts["on"], page, roles) if "on" in parts else None
+    on = _selector(parts["on"], page, roles, _argued(tables)) if "on" in parts else None
     kind, fault = _fault(parts["fault"], page, tables) if "fault" in parts else ("", None)
     if read is None or on is None or fault is None:
         return None
@@ -309,29 +309,42 @@ def _for_s(read: StepForm, fault: Any, node: yaml.Node, page: Page) -> float:
     return float(read.for_ or down_for_s or 0.0)
 
 
-def _selector(node: yaml.Node, page: Page, roles: Collection[str]) -> Selector | None:
+def _argued(tables: Tables) -> frozenset[str]:
+    """Return the roles that are of something, as stacks name them."""
+    return frozenset(role for kind in tables.stacks.values() for role in getattr(kind, "roles_of", ()))
+
+
+def _selector(node: yaml.Node, page: Page, roles: Collection[str], argued: Collection[str]) -> Selector | None:
     if isinstance(node, yaml.ScalarNode) and plain(node) is not None:
-        return Selector(role=_role(node, page, roles))
+        return Selector(role=_role(node, page, roles, argued))
     found = mapping(node, page)
     if found is None:
         return None
-    read = validated(SelectorForm, {key: plain(value) for key, (_, value) in found.items()}, node, page)
+    of = next((key for key in found if key in argued), "")
+    own = {key: plain(value) for key, (_, value) in found.items() if key != of}
+    read = validated(SelectorForm, own, node, page)
     if read is None:
         return None
-    if bool(read.role) == bool(read.owner_of):
+    if of and not (read.role or read.owner_of):
+        _role(found[of][0], page, roles)
+        return Selector(role=of, argument=str(plain(found[of][1]) or ""), zone=read.zone)
+    if of or bool(read.role) == bool(read.owner_of):
         page.problem(node, "who is hit is said in one way; write either role: member or owner-of: some-key")
     if read.count is not None and read.share is not None:
         page.problem(found["share"][0], "count and share are two ways to say how many; leave out one of them")
     if read.role:
-        _role(found["role"][1], page, roles)
+        _role(found["role"][1], page, roles, argued)
     elif read.owner_of and roles and OWNER not in roles:
         page.problem(found[OWNER][0], f"the stack can't say who owns a key; {suggestion('', _victims(roles))}")
     role, argument = (OWNER, read.owner_of) if read.owner_of else (read.role, "")
     return Selector(role=role, argument=argument, count=read.count, share=read.share, zone=read.zone)
 
 
-def _role(node: yaml.Node, page: Page, roles: Collection[str]) -> str:
+def _role(node: yaml.Node, page: Page, roles: Collection[str], argued: Collection[str] = ()) -> str:
     """Return a role's name, checked against those that the stack names, if it does."""
+    if node.value in argued and (not roles or node.value in roles):
+        page.problem(node, f"{node.value} what; write on: {{{node.value}: …}}")
+        return str(node.value)
     if roles and node.value not in roles:
         page.problem(node, f"no such role '{node.value}'; {suggestion(str(node.value), _victims(roles))}")
     return str(node.value)

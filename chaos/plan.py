@@ -238,7 +238,8 @@ def _who(step: Step, topology: Topology) -> str:
     there = holders(step.on, topology)
     names = ", ".join(node.name for node in there)
     number = wanted(step.on, len(there))
-    who = f"the owner of {step.on.argument}" if step.on.argument else counted(number, step.on.role)
+    role = "the owner of" if step.on.role == "owner-of" else step.on.role.replace("-", " ")
+    who = f"{role} {step.on.argument}" if step.on.argument else counted(number, step.on.role)
     if not topology.with_role(step.on.role):
         return f"{who}, asked of the stack when it fires; it can be {names}"
     if number == len(there):

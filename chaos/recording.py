@@ -2,7 +2,8 @@
 
     events.jsonl      a line an event, one write(2) each      ┐ a SIGKILL of the writer costs
     readings.arrow    Arrow IPC stream, a batch ≤ 0.5 s       ┤ at most the torn last line or
-    samples/*.arrow   the same, one writer a generator        ┘ batch; readers step over it
+    samples/*.arrow   the same, one writer a generator        ┤ batch; readers step over it
+    topics/*.arrow    the same, one a log that was read back  ┘
     run.json          facts, replaced as a whole
 
 A full disk is the harness's trouble, never the judged system's: writing raises RecordingError, what could not be
@@ -33,11 +34,12 @@ from chaos.streams import (
     READINGS,
     GeneratorEnd,
     Parts,
+    Topic,
     as_numpy,
     last_return_ns,
     read_events,
     read_facts,
-    read_samples,
+    read_parts,
     read_stream,
     table_of,
 )
@@ -271,10 +273,12 @@ class Recording:
         ends: Mapping[str, GeneratorEnd | None] | None = None,
         logs: Mapping[str, str] | None = None,
         experiment: Experiment | None = None,
+        topics: Iterable[Topic] = (),
     ) -> Recording:
         """Make a recording in memory; `samples` and `final` are tables, or rows with the columns that matter."""
         looked_back = None if final is None else table_of(final)
-        parts = Parts(samples=table_of(samples), final=looked_back, ends={} if ends is None else ends)
+        logs_read = {topic.name: topic for topic in topics}
+        parts = Parts(samples=table_of(samples), final=looked_back, ends={} if ends is None else ends, topics=logs_read)
         return cls(
             folder=None,
             run={} if run is None else run,
@@ -288,8 +292,8 @@ class Recording:
 
     @cached_property
     def parts(self) -> Parts:
-        """Every sample stream, read once."""
-        return self._given if self._given is not None else read_samples(self._place / "samples")
+        """Every sample stream and every topic, read once."""
+        return self._given if self._given is not None else read_parts(self._place)
 
     @property
     def samples(self) -> pa.Table:
@@ -300,6 +304,10 @@ class Recording:
     def final(self) -> pa.Table | None:
         """The reads after the drain; None if there are none."""
         return self.parts.final
+
+    def topic(self, name: str) -> Topic | None:
+        """Return a log as it was read back after the drain; None if it was not."""
+        return self.parts.topics.get(name)
 
     @property
     def ends(self) -> Mapping[str, GeneratorEnd | None]:

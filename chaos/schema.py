@@ -80,6 +80,8 @@ def _name_parts(defs: Schema, ref: Mapping[tuple[str, str], Schema], tables: Tab
     step = _own(defs, ref["step", ""])["properties"]
     load = _own(defs, ref["load", ""])
     load["properties"] |= by_name("workload")
+    argued = {role: {"type": "string"} for kind in tables.stacks.values() for role in getattr(kind, "roles_of", ())}
+    _own(defs, ref["selector", ""])["properties"] |= argued
     step["on"] = {"anyOf": [{"type": "string"}, ref["selector", ""]]}
     step["fault"] = _one_name(by_name("fault"))
     gate = _one_name(by_name("gate"))

@@ -183,6 +183,7 @@ def _experiment(root: yaml.MappingNode, page: Page, tables: Tables) -> Experimen
         promised=promised,
         operations=getattr(kind, "operations", None),
         processes=getattr(kind, "processes", ()),
+        paced=traffic is not None and getattr(tables.workloads[traffic.workload], "paced", False),
     )
     check(draft, root, page)
     if stack and (nodes := getattr(kind, "nodes", None)):

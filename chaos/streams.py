@@ -3,12 +3,13 @@
 samples/<generator>.arrow  +  <generator>.closed.json      ended cleanly: counts must agree
 samples/<generator>.arrow                                  cut short: read up to the torn batch
 samples/final*.arrow                                       reads after the drain, kept apart
+topics/<name>.arrow        +  <name>.closed.json           a log as it was read back after the drain, with its offsets
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NEVER_NS = int(np.iinfo(np.int64).max)  # stands for a null time in numpy columns
+MAPPED_BYTES = 64 << 20
+OFFSETS = ("end", "last_stable", "high")
+UNREADABLE = int(np.iinfo(np.int32).min)  # stands for a null key: a record that could not be read
 END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # Arrow columnar format, IPC streaming format
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
@@ -55,6 +59,20 @@ READINGS = pa.schema(
     ]
 )
 
+# A record of a log. A null key: its value could not be read; a key below 0: an end marker, which is nobody's data.
+TOPIC = pa.schema(
+    [
+        ("partition", pa.int16()),
+        ("offset", pa.int64()),
+        ("timestamp_ms", pa.int64()),  # since 1970, as the producer meant it
+        ("key", pa.int32()),
+        ("n", pa.int64()),  # the key's sequence number, from 0; null for windows
+        ("count", pa.int64()),  # what a job counted up to here; null on its input
+        ("window_ms", pa.int64()),  # the window's start; null where there is none
+        ("seen_ns", pa.int64()),  # on the run's clock, by a reader that followed; null: it never saw it
+    ]
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratorEnd:
@@ -75,12 +93,83 @@ class Parts:
     final: pa.Table | None = None
     ends: Mapping[str, GeneratorEnd | None] = field(default_factory=dict)  # None: cut short
     notes: tuple[str, ...] = ()  # what was torn
+    topics: Mapping[str, Topic] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicEnd:
+    """What the reader of a topic said when it had read it: partition → offset of each kind of end.
+
+    `end` is up to where it read, `high` the high watermark (all that is in the log), `last_stable` up to where
+    transactions are settled (KIP-98); `complete`: it read as far as it was asked to;
+    `late`: what it waited for in vain.
+    """
+
+    complete: bool
+    records: int
+    settled: bool = False
+    why: str = ""
+    isolation: str = "read_committed"
+    late: str = ""
+    end: Mapping[int, int] = field(default_factory=dict)
+    last_stable: Mapping[int, int] = field(default_factory=dict)
+    high: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """A log as it was read back: `table` has the columns of TOPIC; `end` None: its reader was cut short."""
+
+    name: str
+    table: pa.Table
+    end: TopicEnd | None
+    torn: str = ""
+
+    def columns(self, *names: str) -> tuple[np.ndarray[Any, Any], ...]:
+        """Return columns as numpy arrays; a null key is UNREADABLE, another null NEVER_NS."""
+        return tuple(as_numpy(self.table[name]) for name in names)
+
+    @property
+    def note(self) -> str:
+        """Say what is wrong with the files; empty if they are whole."""
+        if self.torn:
+            return f"topics/{self.torn}"
+        if self.end is None:
+            return f"the reader of topic {self.name} was cut short"
+        rows = self.table.num_rows
+        counts = f"topics/{self.name}.arrow has {rows} records, its reader counted {self.end.records}"
+        return counts if rows != self.end.records else ""
+
+    @property
+    def why_unproven(self) -> str:
+        """Say why this need not be every record of the log; empty if it is shown to be."""
+        if self.note or self.end is None:
+            return self.note
+        if not self.end.complete:
+            return f"{self.name} was not read to its end: {self.end.why or 'its reader stopped early'}"
+        if not self.end.high:
+            return f"nobody asked where {self.name} ends"
+        if short := [p for p, high in self.end.high.items() if self.end.end.get(p, 0) < high and not self.open(p)]:
+            part = short[0]
+            return f"{self.name}/{part} was read up to {self.end.end.get(part, 0)} of {self.end.high[part]}"
+        if unsettled := [p for p in self.end.high if self.open(p)]:
+            stable = self.end.last_stable.get(unsettled[0], 0)
+            return f"a transaction on {self.name}/{unsettled[0]} was still open at offset {stable}"
+        return "" if self.end.settled else f"{self.name} was read while transactions were open"
+
+    def open(self, partition: int) -> bool:
+        """Say whether a transaction of a partition was still open when it was read."""
+        if self.end is None:
+            return False
+        high = self.end.high.get(partition, 0)
+        return self.end.last_stable.get(partition, high) < high
 
 
 def as_numpy(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    """Return a column as an array: null int64 as NEVER_NS, other nulls as None in an object array."""
+    """Return a column as an array: null int64 as NEVER_NS, null int32 as UNREADABLE, other nulls as None."""
     if pa.types.is_integer(column.type):
-        values: np.ndarray[Any, Any] = column.fill_null(NEVER_NS).to_numpy() if column.null_count else column.to_numpy()
+        missing = UNREADABLE if pa.types.is_int32(column.type) else NEVER_NS
+        values: np.ndarray[Any, Any] = column.fill_null(missing).to_numpy() if column.null_count else column.to_numpy()
         return values
     if pa.types.is_dictionary(column.type):
         column = column.cast(pa.string())
@@ -89,14 +178,15 @@ def as_numpy(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
 
 
 def read_stream(path: Path) -> tuple[pa.Table | None, str]:
-    """Read an Arrow IPC stream as far as it is whole.
+    """Read an Arrow IPC stream as far as it is whole; a large one stays on disk until its columns are touched.
 
     Returns its table (None: not even its schema is there) and what was torn ("": nothing).
     """
     if not path.exists():
         return None, f"{path.name} is missing"
     try:
-        reader = pa.ipc.open_stream(pa.BufferReader(path.read_bytes()))
+        large = path.stat().st_size > MAPPED_BYTES
+        reader = pa.ipc.open_stream(pa.memory_map(str(path)) if large else pa.BufferReader(path.read_bytes()))
     except (pa.ArrowInvalid, OSError):
         return None, f"{path.name} was torn before its first batch"
     batches: list[pa.RecordBatch] = []
@@ -139,6 +229,37 @@ def read_events(path: Path) -> tuple[tuple[Event, ...], tuple[str, ...]]:
     if lines and lines[-1] and (not bad or bad[-1] != len(lines)):
         bad.append(len(lines))  # whole JSON without its newline: cut there all the same
     return tuple(events), tuple(f"events.jsonl:{number}: torn or not an event" for number in bad)
+
+
+def read_parts(folder: Path) -> Parts:
+    """Read a recording's samples/ and topics/; RecordingError if one has other columns."""
+    samples, topics = read_samples(folder / "samples"), read_topics(folder / "topics")
+    notes = (*samples.notes, *(topic.note for topic in topics.values() if topic.note))
+    return replace(samples, notes=notes, topics=topics)
+
+
+def read_topics(folder: Path) -> dict[str, Topic]:
+    """Read every topic that was read back, by its name; RecordingError if one has other columns."""
+    return {path.stem: _topic(path) for path in sorted(folder.glob("*.arrow"))}
+
+
+def _topic(path: Path) -> Topic:
+    table, torn = read_stream(path)
+    table = TOPIC.empty_table() if table is None else table
+    if missing := [name for name in TOPIC.names if name not in table.column_names]:
+        raise RecordingError(f"topics/{path.name} lacks the columns {', '.join(missing)}; it is of another version")
+    end = read_topic_end(path.with_name(f"{path.stem}.closed.json"))
+    return Topic(name=path.stem, table=table.select(TOPIC.names).cast(TOPIC), end=end, torn=torn)
+
+
+def read_topic_end(path: Path) -> TopicEnd | None:
+    """Read what a topic's reader said at its end; None if it did not come to it."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        offsets = {name: {int(part): int(at) for part, at in data[name].items()} for name in OFFSETS if name in data}
+        return TopicEnd(**{name: data[name] for name in TopicEnd.__slots__ if name in data} | offsets)
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def read_samples(folder: Path) -> Parts:

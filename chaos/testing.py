@@ -5,6 +5,8 @@ b.traffic(8)                                    # steady, t = 0 … 8 s
 with b.fault("cut", "etcd1"):                   # asked, confirmed … healed, proved
     b.traffic(4, unknown_share=0.2)
 b.traffic(10)
+b.produce(3)                                    # a record of key 3, acknowledged and in the log "in"
+b.topics.pipe()                                 # what a sound job makes of it, in "out": chaos/made.py
 recording = b.build()                           # complete: drained, final reads, versions read again
 
 check_gate(Latency(limit_s=0.4))                # says no where it must, raises nowhere
@@ -14,7 +16,8 @@ check_fault(…)  check_target(…)  check_stack(…)  # the same for whatever e
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from collections import Counter
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +26,7 @@ import pyarrow as pa
 
 from chaos.clock import NS, ns
 from chaos.conformance import assert_frozen, check_fault, check_stack, check_target
+from chaos.made import MS, MadeTopics
 from chaos.model import (
     Event,
     EventKind,
@@ -59,6 +63,7 @@ __all__ = [
 
 NODES = ("etcd1", "etcd2", "etcd3")
 RUN_ID = "run"
+PROBED = ("lag", "last-stable-lag", "flink-job-state", "flink-restarts", "checkpoints-completed", "checkpoints-failed")
 
 
 class FakeClock:
@@ -99,6 +104,7 @@ class RecordingBuilder:
         self.final: list[dict[str, Any]] = []
         self.readings: list[Reading] = []
         self.logs: dict[str, str] = {}
+        self.topics = MadeTopics()
         self.run: dict[str, Any] = {
             "load": {"rate_per_s": rate_per_s, "closed_loop": False},
             "experiment": "made",
@@ -107,6 +113,7 @@ class RecordingBuilder:
         self._rng = np.random.default_rng(seed)
         self._counts = {"ok": 0, "failed": 0, "unknown": 0, "dropped": 0}
         self._keys = 0
+        self._sequence: Counter[int] = Counter()
         self._ended = False
         if begin:
             self.begin()
@@ -264,6 +271,15 @@ class RecordingBuilder:
             self.final.append({"op": "get", "consistency": "linearizable", "key": key, "value": found, "call_ns": 0})
         return key
 
+    def produce(self, key: int, *, outcome: Outcome = Outcome.OK, topic: str = "in", logged: bool = True) -> int:
+        """Send the key's next record, which is in the log if `logged`; return its sequence number."""
+        now, number = self.clock.now_ns(), self._sequence[key]
+        self._sequence[key] += 1
+        row = self.topics.append(topic, key=key, n=number, timestamp_ms=now // MS) if logged else {}
+        place = {"endpoint": f"{topic}/{key % self.topics.partitions}", "revision": row.get("offset")}
+        self.sample(outcome=outcome, op="produce", consistency="", key=str(key), value=str(number), **place)
+        return number
+
     # ------------------------------------------------------------ the end
 
     def end(self, how: str = "complete") -> None:
@@ -291,6 +307,7 @@ class RecordingBuilder:
             final=self.final,
             ends={"kv-0": closed if complete else None},
             logs=self.logs,
+            topics=self.topics.build(),
         )
 
     def write(self, folder: Path, experiment: str = "", **build: bool) -> Path:
@@ -308,6 +325,7 @@ class RecordingBuilder:
             _write_samples(folder / f"samples/{name}.arrow", recording.samples, end)
         if recording.final is not None:
             _write_samples(folder / "samples/final-0.arrow", recording.final)
+        self.topics.write(folder)
         for name, text in recording.logs.items():
             (folder / "logs" / name).write_text(text, encoding="utf-8")
         return folder
@@ -363,4 +381,24 @@ def _pieces() -> dict[str, Recording]:
     builder.traffic(1)
     made["ended in recovery"] = builder.build(complete=False)
     made["complete"] = builder.build()
+    return made | _logged()
+
+
+def _logged() -> dict[str, Recording]:
+    """Return recordings of a job between two logs, with its probes' answers, that ended anywhere."""
+    builder, made = RecordingBuilder(), {}
+    for place in ("the steady window", "a fault", "recovery"):
+        with builder.fault("kill", "etcd1") if place == "a fault" else nullcontext():
+            for key in range(3):
+                builder.produce(key)
+            for name in PROBED:
+                builder.reading(name, "", 1.0, text="in")
+                builder.reading(name, "", None, why="timeout")
+            builder.clock.advance(1)
+            made[f"of logs, ended in {place}"] = builder.build(complete=False)
+    builder.topics.pipe(windows="win")
+    builder.topics.ends["out"] = None
+    made["ended while a log was read back"] = builder.build(complete=False)
+    builder.topics.ends["out"] = {}
+    made["of logs, complete"] = builder.build()
     return made

@@ -2,6 +2,9 @@
 
     latency  throughput  errors  recovery                    from samples, by window, with intervals
     acknowledged-writes  replicas-equal  linearizable        invariants: a violation is certain
+    ledger                                                   exactly once, from the logs before and behind a job
+    output-latency  output-continues                         what a reader that follows the output sees
+    lag  checkpoints  restarts  orphaned-transactions        a job's and its logs' own counters
     no-unexpected-exit                                       processes and their logs
     validity (implied)  ──▶  judge.py  ──▶  promote | hold | cannot tell
 
@@ -16,12 +19,19 @@ from typing import TYPE_CHECKING
 
 from chaos.registry import Table
 from gates.acknowledged_writes import AcknowledgedWrites
+from gates.checkpoints import Checkpoints
 from gates.errors import Errors
+from gates.lag import Lag
 from gates.latency import Latency
+from gates.ledger import Ledger
 from gates.linearizable import Linearizable
 from gates.no_unexpected_exit import NoUnexpectedExit
+from gates.orphaned_transactions import OrphanedTransactions
+from gates.output_continues import OutputContinues
+from gates.output_latency import OutputLatency
 from gates.recovery import Recovery
 from gates.replicas_equal import ReplicasEqual
+from gates.restarts import Restarts
 from gates.throughput import Throughput
 
 if TYPE_CHECKING:
@@ -37,6 +47,13 @@ OWN: Mapping[str, type[Gate]] = {
     "acknowledged-writes": AcknowledgedWrites,
     "replicas-equal": ReplicasEqual,
     "linearizable": Linearizable,
+    "ledger": Ledger,
+    "output-latency": OutputLatency,
+    "output-continues": OutputContinues,
+    "lag": Lag,
+    "checkpoints": Checkpoints,
+    "restarts": Restarts,
+    "orphaned-transactions": OrphanedTransactions,
     "no-unexpected-exit": NoUnexpectedExit,
 }
 

@@ -8,7 +8,7 @@ interval, or the gate can't tell.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,30 +52,38 @@ class Latency:
         return self._compared(seen)
 
     def _compared(self, seen: Traffic) -> Verdict:
-        ordered = seen.latencies_s
-        low, value, high = _interval(ordered, self.percentile / 100)
-        status = Status.PASS if high <= self.limit_s else Status.FAIL if low > self.limit_s else Status.INCONCLUSIVE
-        numbers = {
-            "value_s": finite(value),
-            "limit_s": self.limit_s,
-            "low_s": finite(low),
-            "high_s": finite(high),
-            "n": seen.n,
+        told = {
             "unanswered": seen.count(Outcome.UNKNOWN),
             "refused": seen.count(Outcome.FAILED),
             "dropped": seen.dropped,
         }
         name = f"p{self.percentile:g} during {self.during}"
-        summary = f"{name}: {seconds(value)}, limit {seconds(self.limit_s)} (n = {seen.n:,})"
-        if status is Status.INCONCLUSIVE:
-            over = float(np.count_nonzero(ordered > self.limit_s)) / seen.n
-            needed = samples_to_tell(over, 1 - self.percentile / 100)
-            summary = (
-                f"{name} lies within {seconds(low)} to {seconds(high)}, around the limit {seconds(self.limit_s)}; "
-                f"{f'about {needed:,}' if needed else 'more'} operations would tell, {seen.n:,} were offered"
-            )
-            numbers["needed"] = needed
-        return Verdict(status=status, summary=summary, numbers=numbers)
+        return compared(seen.latencies_s, name, limit_s=self.limit_s, percentile=self.percentile, **told)
+
+
+def compared(ordered: Array, name: str, *, limit_s: float, percentile: float, **numbers: Any) -> Verdict:
+    """Hold a percentile of sorted latencies against its limit, which must lie outside the percentile's interval."""
+    n = len(ordered)
+    low, value, high = _interval(ordered, percentile / 100)
+    status = Status.PASS if high <= limit_s else Status.FAIL if low > limit_s else Status.INCONCLUSIVE
+    told = {
+        "value_s": finite(value),
+        "limit_s": limit_s,
+        "low_s": finite(low),
+        "high_s": finite(high),
+        "n": n,
+        **numbers,
+    }
+    summary = f"{name}: {seconds(value)}, limit {seconds(limit_s)} (n = {n:,})"
+    if status is Status.INCONCLUSIVE:
+        over = float(np.count_nonzero(ordered > limit_s)) / n
+        needed = samples_to_tell(over, 1 - percentile / 100)
+        summary = (
+            f"{name} lies within {seconds(low)} to {seconds(high)}, around the limit {seconds(limit_s)}; "
+            f"{f'about {needed:,}' if needed else 'more'} operations would tell, {n:,} were offered"
+        )
+        told["needed"] = needed
+    return Verdict(status=status, summary=summary, numbers=told)
 
 
 def _interval(ordered: Array, quantile: float) -> tuple[float, float, float]:

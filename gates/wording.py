@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from chaos.clock import NS
 from chaos.model import Span, Status, Verdict
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from chaos.recording import Recording
+
+    Times = Collection[int] | np.ndarray[Any, Any]
 
 _MISSING = {
     Span.STEADY: "the load never reached its hold, or a fault came with it",
@@ -56,17 +60,23 @@ def inconclusive(summary: str, **numbers: Any) -> Verdict:
     return Verdict(status=Status.INCONCLUSIVE, summary=summary, numbers=numbers)
 
 
-def too_few(recording: Recording, answered_ns: Collection[int], least: int, what: str) -> str:
+def too_few(recording: Recording, answered_ns: Times, least: int, what: str) -> str:
     """Say that fewer than `least` answers are too little to see, in the run or since its first injection; "" if not.
 
     An invariant that was watched only before anything broke was not put to the test.
     """
     injected_ns = min((fault.asked_ns for fault in recording.windows.faults), default=None)
-    after = len(answered_ns) if injected_ns is None else sum(at_ns >= injected_ns for at_ns in answered_ns)
+    after = len(answered_ns) if injected_ns is None else _since(answered_ns, injected_ns)
     if after >= least:
         return ""
     when = "" if injected_ns is None else " since the first fault was injected"
     return f"{after:,} {what}{when}; {least:,} are needed: let it run longer, or raise the rate or their share"
+
+
+def _since(times_ns: Times, since_ns: int) -> int:
+    if isinstance(times_ns, np.ndarray):  # millions of them
+        return int(np.count_nonzero(times_ns >= since_ns))
+    return sum(at_ns >= since_ns for at_ns in times_ns)
 
 
 def no_window(during: Span) -> Verdict:

@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from chaos.clock import NS
 from chaos.model import Decision, Event, EventKind, Status
-from reports.sections import environment, faults, replicas, timeline, validity, verdicts, windows, witness
+from reports.sections import environment, faults, ledger, replicas, timeline, validity, verdicts, windows, witness
 from reports.series import origin_ns
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def render(recording: Recording, judgement: Judgement) -> str:
         lost=witness.lost_writes(judgement),
         consistency=[row for row in verdicts.rows(judgement) if _about_state(judgement, row)],
         replicas=replicas.replicas(recording),
+        ledgers=ledger.ledgers(judgement),
         problems=validity.problems(judgement),
         validity=validity.facts(recording, steps),
         facts=environment.facts(recording, judgement.judged_by),
@@ -184,7 +185,7 @@ def _length(recording: Recording) -> str:
 def _about_state(judgement: Judgement, row: verdicts.GateRow) -> bool:
     """Say whether a gate judged what is stored, not how fast: it gave no value to compare with a bound."""
     numbers = next(verdict.numbers for verdict in judgement.verdicts if (verdict.gate or "no gate") == row.name)
-    return bool({"methods", "wrong", "quiet", "hashes", "witness"} & set(numbers))
+    return bool({"methods", "wrong", "quiet", "hashes", "witness", "kinds"} & set(numbers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from chaos.stacks.etcd.versions import DEFAULT_VERSION, SHIPPED, cache, provide
+from chaos.places import cache
+from chaos.stacks.etcd.versions import DEFAULT_VERSION, SHIPPED, provide
+from chaos.stacks.flink import versions as flink
+from chaos.stacks.kafka import versions as kafka
 from tests.reports.browser import PROGRAMS as BROWSERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,10 +92,14 @@ def assert_says(said, what, why, would_do):
 def test_a_second_set_up_needs_no_network_and_finds_nothing_to_do(set_up, arguments, versions):
     for version in versions:
         provide(version)
+    jars = kafka.provide(kafka.DEFAULT_VERSION).server.parent
+    flinks = flink.provide(flink.DEFAULT_VERSION).folder
     before = sorted(set_up.rglob("*"))
     code, said = bootstrap(set_up, *arguments)
     assert code == 0, said
-    assert said.splitlines() == [f"etcd {version}: {cache()}/etcd/{version}/etcd" for version in versions]
+    etcds = [f"etcd {version}: {cache()}/etcd/{version}/etcd" for version in versions]
+    logs = [f"kafka {kafka.DEFAULT_VERSION}: {jars}", f"flink {flink.DEFAULT_VERSION}: {flinks}"]
+    assert said.splitlines() == [*etcds, *logs]
     assert sorted(set_up.rglob("*")) == before
 
 
@@ -148,6 +155,8 @@ def test_any_browser_will_do(set_up, programs):
     (programs / BROWSERS[-1]).symlink_to("/bin/true")
     for version in SHIPPED:
         provide(version)
+    kafka.provide(kafka.DEFAULT_VERSION)
+    flink.provide(flink.DEFAULT_VERSION)
     code, said = bootstrap(set_up, "--for-tests", PATH=str(programs))
     assert code == 0, said
 
@@ -173,3 +182,7 @@ def test_a_source_out_of_reach_fails_only_what_needs_it(set_up, programs, tmp_pa
     for version in SHIPPED:
         assert (f"etcd {version} can't be had: " in said) == (version != DEFAULT_VERSION), said
     assert "going on without the other versions: only what uses them will fail" in said
+    assert f"kafka {kafka.DEFAULT_VERSION} can't be had: " in said
+    assert "going on without Kafka: only what uses it will fail" in said
+    assert f"flink {flink.DEFAULT_VERSION} can't be had: " in said
+    assert "going on without Flink: only what uses it will fail" in said

@@ -58,7 +58,7 @@ def test_one_shaper_will_do_and_without_any_what_touches_packets_is_not_here():
     said = last_line(*shapers(netem="no such qdisc", nfqueue="no iptables"))
     can, _, cannot = said.partition("; not here: ")
     assert cannot == "latency, loss, partition and shape"
-    assert can == "ready: freeze, kill, pause, power, replace and restart can be gated here"
+    assert can == "ready: freeze, kill, pause, power, replace, rescale, restart, resubmit and upgrade can be gated here"
 
 
 def test_the_last_line_says_what_is_less_sure():
@@ -118,6 +118,21 @@ def test_an_empty_cache_has_no_etcd(monkeypatch, tmp_path):
     (found,) = doctor._etcd()
     assert found.why_not == "no version in the cache"
     assert "chaos.stacks.etcd.versions" in found.enable
+
+
+def test_a_missing_java_and_an_empty_cache_are_told_with_what_would_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("CHAOSGATE_CACHE", str(tmp_path))
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    java, kafka, flink = doctor._java(), doctor._kafka(), doctor._flink()
+    assert f"java not found below JAVA_HOME, {tmp_path}" in java.why_not
+    assert "default-jre-headless" in java.enable
+    assert kafka.why_not == flink.why_not == "no version in the cache"
+    assert kafka.enable == "python -m chaos.stacks.kafka.versions"
+    assert flink.enable == "python -m chaos.stacks.flink.versions"
+    said = last_line(*shapers(tap=""), java, kafka, flink)
+    assert "not here: Kafka and Flink" in said
+    assert "Kafka's jars have to be fetched" in said
+    assert "Flink's jars have to be fetched" in said
 
 
 def test_priority_is_as_it_was_after_trying(monkeypatch):

@@ -19,10 +19,10 @@ import chaos.cell
 import chaosgate_pytest as plugin
 from chaos.cell import rejudge_newest
 from chaos.errors import DirtyError, HarnessError
+from chaos.places import cache
 from chaos.session import RunResult, judge_folder
 from chaos.shelf import recordings
 from chaos.spec import is_ours
-from chaos.stacks.etcd.versions import cache
 from chaos.testing import RecordingBuilder
 from tests.e2e import short
 

@@ -18,10 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chaos import streams
 from chaos.errors import RecordingError
+from chaos.made import MadeTopics
 from chaos.model import Event, EventKind, Reading
 from chaos.recording import Recorder, Recording, plain, write_whole
-from chaos.streams import NEVER_NS, READINGS, SAMPLES, as_numpy, read_stream, table_of
+from chaos.streams import NEVER_NS, READINGS, SAMPLES, UNREADABLE, as_numpy, read_stream, table_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -394,3 +396,73 @@ def test_columns_of_nothing_are_empty():
 def test_a_null_number_of_a_reading_is_not_a_zero():
     table = pa.Table.from_pylist([{"name": "x", "value": None}], schema=READINGS)
     assert np.isnan(as_numpy(table["value"])[0])
+
+
+# ---------------------------------------------------------------- logs that were read back
+
+
+@pytest.fixture
+def logged(folder):
+    made = MadeTopics()
+    for number in range(30):
+        made.append("in", key=number % 3, n=number // 3, timestamp_ms=number)
+    made.append("in", key=None, partition=1)
+    made.write(folder)
+    return folder
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_topic_is_read_back_with_its_ends_and_nulls_have_their_stand_ins(logged, monkeypatch, mapped):
+    monkeypatch.setattr(streams, "MAPPED_BYTES", 0 if mapped else 1 << 30)
+    recording = Recording.open(logged)
+    topic = recording.topic("in")
+    assert recording.complete, recording.why_incomplete
+    assert recording.topic("out") is None
+    assert topic.why_unproven == ""
+    assert topic.end.high == {0: 20, 1: 11}
+    key, n, count = topic.columns("key", "n", "count")
+    assert (key[:4].tolist(), n[3]) == ([0, 1, 2, 0], 1)
+    assert (key[-1], n[-1]) == (UNREADABLE, NEVER_NS)
+    assert (count == NEVER_NS).all()
+
+
+def test_a_topic_whose_reader_was_cut_short_leaves_the_recording_incomplete(logged):
+    (logged / "topics/in.closed.json").unlink()
+    recording = Recording.open(logged)
+    assert recording.why_incomplete == ("the reader of topic in was cut short",)
+    assert recording.topic("in").table.num_rows == 31
+
+
+def test_a_torn_topic_keeps_what_is_whole_and_says_so(logged):
+    path = logged / "topics/in.arrow"
+    path.write_bytes(path.read_bytes()[:-300])
+    recording = Recording.open(logged)
+    assert recording.why_incomplete == ("topics/in.arrow was torn after batch 0",)
+    assert recording.topic("in").why_unproven == "topics/in.arrow was torn after batch 0"
+
+
+def test_a_topic_with_fewer_records_than_its_reader_counted_is_told(logged):
+    path = logged / "topics/in.closed.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"records": 32}))
+    assert Recording.open(logged).why_incomplete == ("topics/in.arrow has 31 records, its reader counted 32",)
+
+
+def test_a_reader_that_ended_early_leaves_the_recording_whole_and_the_topic_unproven(logged):
+    path = logged / "topics/in.closed.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"complete": False, "why": "timeout"}))
+    recording = Recording.open(logged)
+    assert recording.complete
+    assert recording.topic("in").why_unproven == "in was not read to its end: timeout"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"complete": true}', '{"complete": true, "records": 1, "end": 3}'])
+def test_an_end_that_can_not_be_read_is_none(logged, text):
+    (logged / "topics/in.closed.json").write_text(text)
+    assert Recording.open(logged).topic("in").end is None
+
+
+def test_a_topic_of_another_version_is_refused(logged):
+    with pa.ipc.new_stream(logged / "topics/in.arrow", pa.schema([("key", pa.int32())])):
+        pass
+    with pytest.raises(RecordingError, match=r"^topics/in\.arrow lacks the columns partition, offset, "):
+        Recording.open(logged).topic("in")

@@ -4,6 +4,7 @@
     Debian packages                       only those whose program is missing, only as root
     etcd                                  built or unpacked into the cache outside the repository: the default version,
                                           for the tests all that the shipped experiments use
+    Kafka, Flink                          their jars by Maven and pip, and the class archives that they start from
 
 Runs on a bare Python ≥ 3.11 with the standard library only.
 """
@@ -23,7 +24,14 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 TELLING = re.compile(r"(error|warning|[ew]):", re.IGNORECASE)  # pip's and apt's own marks; the rest is around them
 # program, or any of several → Debian packages that bring it
-RUN_PROGRAMS = {"ip": "iproute2", "nft": "nftables", "iptables": "iptables", "unshare": "util-linux"}
+RUN_PROGRAMS = {
+    "ip": "iproute2",
+    "nft": "nftables",
+    "iptables": "iptables",
+    "unshare": "util-linux",
+    "java": "default-jre-headless",
+    "mvn": "maven",
+}
 TEST_PROGRAMS = {
     "chromium chromium-browser google-chrome": "chromium fonts-dejavu-core",
     "qemu-system-x86_64": "qemu-system-x86",
@@ -110,17 +118,23 @@ def debian_packages(programs: dict[str, str]) -> None:
 
 def etcd(*, every: bool) -> None:
     """Provide etcd in the cache: the default version must be had; without another one only what uses it fails."""
-    if every and provided():
+    if every and provided("etcd"):
         return
-    if not provided("default"):
+    if not provided("etcd", "default"):
         raise SystemExit(2)
     if every:
         say("going on without the other versions: only what uses them will fail")
 
 
-def provided(*versions: str) -> bool:
-    """Say whether these versions, or all, could be put into the cache; the module tells what happens."""
-    argv = [str(VENV / "bin" / "python"), "-m", "chaos.stacks.etcd.versions", *versions]
+def optional(stack: str) -> None:
+    """Provide Kafka or Flink in the cache: without it only what uses it fails."""
+    if not provided(stack):
+        say(f"going on without {stack.capitalize()}: only what uses it will fail")
+
+
+def provided(stack: str, *versions: str) -> bool:
+    """Say whether these versions of a stack, or all, could be put into the cache; the module tells what happens."""
+    argv = [str(VENV / "bin" / "python"), "-m", f"chaos.stacks.{stack}.versions", *versions]
     return subprocess.run(argv, cwd=ROOT, check=False).returncode == 0
 
 
@@ -134,6 +148,8 @@ def main() -> None:
     debian_packages(RUN_PROGRAMS | (TEST_PROGRAMS if options.for_tests else {}))
     python_packages()
     etcd(every=options.for_tests)
+    optional("kafka")
+    optional("flink")
     if sys.stdout.isatty():
         say("next: . .venv/bin/activate && chaosgate doctor")
 

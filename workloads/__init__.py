@@ -3,7 +3,7 @@
 Ours are Locust users, open-loop schedules, and the driver that runs them as child processes.
 
 Reading order: schedule.py (when), kv.py (what), unary.py (how it is sent), samples.py (what is kept), traffic.py and
-child.py (the process), driver.py (who starts it), calibrate.py (how much).
+child.py (the process), driver.py (who starts it), calibrate.py (how much). records/ is the traffic of a log.
 
 A stranger's package adds one by the entry point group `chaosgate.workloads`; a name that is taken is an error.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chaos.registry import Table
+from workloads.records.settings import RecordsSettings
 from workloads.settings import KvSettings
 
 if TYPE_CHECKING:
@@ -28,18 +29,35 @@ class WorkloadKind:
 
     `make` is given how to start a process in a client node, and what the stack wants its clients to show
     (ports.GrantsAccess; None if it lets everybody in).
+
+    The rest is for workloads that `workloads.driver` drives, whose settings have `of`, `arrivals`, `patience_s` and
+    `sabotage`. `traffic` names a traffic.Traffic, which a generator process makes after gevent has patched it, and
+    `observer` an orders.Part, which one process without gevent makes beside the generators; both as "module:class".
     """
 
     settings_type: type[Any]
     make: Callable[[Spawn, Any], Workload]
+    traffic: str = ""
+    observer: str = ""
+    paced: bool = False  # only at a stated rate: neither closed loop nor calibrated
 
 
-def _kv(spawn: Spawn, access: Any) -> Workload:
+def _locust(spawn: Spawn, access: Any) -> Workload:
     from workloads.driver import LocustWorkload  # noqa: PLC0415 — reading an experiment starts no processes
 
     return LocustWorkload(spawn) if access is None else LocustWorkload(spawn, access=access)
 
 
 WORKLOADS: Mapping[str, WorkloadKind] = Table(
-    {"kv": WorkloadKind(settings_type=KvSettings, make=_kv)}, "chaosgate.workloads"
+    {
+        "kv": WorkloadKind(settings_type=KvSettings, make=_locust, traffic="workloads.kv_traffic:KvTraffic"),
+        "records": WorkloadKind(
+            settings_type=RecordsSettings,
+            make=_locust,
+            traffic="workloads.records.traffic:RecordsTraffic",
+            observer="workloads.records.observer:Observer",
+            paced=True,  # what a calibration or a flood leaves in the log would be judged with the run
+        ),
+    },
+    "chaosgate.workloads",
 )

@@ -1,4 +1,4 @@
-"""What one generator process is told, as the first line on its standard input, and how the two talk.
+"""What a generator process (or the observer beside them) is told, first on its standard input, and how the two talk.
 
     driver ─▶ {"load": …, "endpoints": …, "index": 0, …}      child ─▶ {"say": "ready"}
            ─▶ {"order": "go", "epoch_ns": …}                         ─▶ {"say": "status", …} each second
@@ -35,11 +35,12 @@ class Assignment:
     index: int = 0
     duration_s: float | None = None  # from the epoch; None: until told to drain
     access: Access = OPEN
+    observer: bool = False  # not a generator, but the process beside them
 
     @property
     def name(self) -> str:
-        """Return the generator's name, as in samples/<name>.arrow."""
-        return f"{self.load.workload}-{self.index}"
+        """Return the process's name; a generator's is that of samples/<name>.arrow."""
+        return f"{self.load.workload}-{'observer' if self.observer else self.index}"
 
     @property
     def samples(self) -> Path:

@@ -24,8 +24,9 @@ import pyarrow as pa
 
 from chaos.agent.points import effect
 from chaos.clock import NS
-from chaos.errors import WorkloadError
+from chaos.errors import UsageError, WorkloadError
 from chaos.model import Load, LoadStage, Outcome, to_json
+from workloads import WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,6 +80,10 @@ def calibrate(
     greatest_per_s: float | None = None,
 ) -> Calibration:
     """Ramp up and see; samples and `calibration.json` go below `folder`. WorkloadError if nothing was sustained."""
+    if WORKLOADS[load.workload].paced:
+        raise UsageError(
+            f"load: {load.workload} are judged with everything in the log; write a rate, e.g. rate: 2000/s"
+        )
     greatest = greatest_per_s or GREATEST_PER_PROCESS_S * load.processes
     ramp = dataclasses.replace(
         load,

@@ -11,25 +11,21 @@ monkey.patch_all()
 import gc  # noqa: E402  (everything below must meet the patched interpreter)
 import json  # noqa: E402
 import os  # noqa: E402
+import pkgutil  # noqa: E402
 import sys  # noqa: E402
-import time  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
 import gevent  # noqa: E402
 from gevent.fileobject import FileObject  # noqa: E402
 
+from chaos.errors import ChaosgateError  # noqa: E402
+from workloads import WORKLOADS  # noqa: E402
 from workloads.assignment import Assignment  # noqa: E402
+from workloads.orders import BROKEN, ORPHANED, obey, say  # noqa: E402
 from workloads.traffic import FLUSH_S, Traffic  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-ORPHANED, BROKEN = 3, 4  # exit codes
-
-
-def say(what: str, **facts: Any) -> None:
-    """Report one line; BrokenPipeError if nobody listens any more."""
-    os.write(1, (json.dumps({"say": what, **facts}) + "\n").encode())
 
 
 def orders() -> "Iterator[dict[str, Any]]":
@@ -45,36 +41,24 @@ def main() -> int:
     first = next(told, None)
     if first is None:
         return ORPHANED
-    traffic = Traffic(Assignment.from_json(first))
-    traffic.open()
+    traffic = _traffic(Assignment.from_json(first))
+    try:
+        traffic.open()
+    except ChaosgateError as error:
+        _break_down(traffic, str(error))
     _calm_collector()
     gevent.spawn(_flush, traffic)
     gevent.spawn(_report, traffic)
     say("ready")
-    if not _obey(traffic, told):
-        traffic.writer.flush(time.monotonic_ns())
+    if not obey(traffic, told):
+        traffic.flush()
         return ORPHANED
     return 0
 
 
-def _obey(traffic: Traffic, told: "Iterator[dict[str, Any]]") -> bool:
-    """Carry out orders up to "close"; False if they end before it."""
-    complete = False
-    for order in told:
-        match order["order"]:
-            case "go":
-                traffic.go(order["epoch_ns"])
-            case "drain":
-                traffic.drain(order["timeout_s"])
-                say("drained", **traffic.status(running=False))
-            case "read back":
-                complete = traffic.read_back(order["timeout_s"])
-                say("read back", complete=complete)
-            case "close":
-                traffic.close(final_reads_complete=complete)
-                say("closed")
-                return True
-    return False
+def _traffic(assignment: Assignment) -> Traffic:
+    made: Traffic = pkgutil.resolve_name(WORKLOADS[assignment.load.workload].traffic)(assignment)
+    return made
 
 
 def _calm_collector() -> None:
@@ -88,7 +72,7 @@ def _flush(traffic: Traffic) -> None:
     while True:
         gevent.sleep(FLUSH_S)
         try:
-            traffic.writer.flush(time.monotonic_ns())
+            traffic.flush()
         except OSError as error:
             _break_down(traffic, f"samples can't be written: {error}")
 

@@ -1,6 +1,7 @@
 """Starts the load generator and listens to it: Locust runs in child processes, never in the controller.
 
     LocustWorkload.start ─spawn─▶ python -m workloads.child, one a process   (inside a client node)
+                 │                python -m workloads.observer, one a load that has something to look at
                  │ orders, as JSON lines        │ status each second
                  ▼                              ▼
             LocustGenerator.status()  ◀── a thread a child reads
@@ -27,12 +28,12 @@ from chaos.jsonlines import JsonLines
 from chaos.model import LoadStatus
 from chaos.piped import PipedProcess
 from chaos.stacks.etcd.access import OPEN, Access
+from workloads import WORKLOADS
 from workloads.assignment import Assignment
-from workloads.settings import KvSettings
 from workloads.tally import combined
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from chaos.jsonlines import Said
     from chaos.model import Load
@@ -86,17 +87,16 @@ class LocustWorkload:
         _check(load, endpoints)
         generator = LocustGenerator(load)
         try:
-            for index in range(load.processes):
-                assignment = Assignment(
-                    load=load,
-                    endpoints=dict(endpoints),
-                    folder=str(folder),
-                    run_id=run_id,
-                    seed=seed,
-                    index=index,
-                    duration_s=duration_s,
-                    access=self.access,
-                )
+            told = Assignment(
+                load=load,
+                endpoints=dict(endpoints),
+                folder=str(folder),
+                run_id=run_id,
+                seed=seed,
+                duration_s=duration_s,
+                access=self.access,
+            )
+            for assignment in _parts(told):
                 generator.children.append(_Child(self._start(assignment), assignment))
             generator.wait_for("ready", READY_S)
         except BaseException:  # also Ctrl-C: no process may be left behind
@@ -110,7 +110,7 @@ class LocustWorkload:
         path = os.pathsep.join(p for p in (str(_ROOT), os.environ.get("PYTHONPATH", "")) if p)
         with log.open("ab") as stderr:
             return self.spawn(
-                [self.python, "-m", "workloads.child"],
+                [self.python, "-m", "workloads.observer" if assignment.observer else "workloads.child"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -118,8 +118,19 @@ class LocustWorkload:
             )
 
 
+def _parts(told: Assignment) -> Iterator[Assignment]:
+    """Yield what each process is told: the generators, and the observer if the workload has one."""
+    for index in range(told.load.processes):
+        yield replace(told, index=index)
+    if WORKLOADS[told.load.workload].observer:
+        yield replace(told, observer=True)
+
+
 def _check(load: Load, endpoints: Mapping[str, str]) -> None:
-    KvSettings.of(load.settings)
+    kind = WORKLOADS[load.workload]
+    kind.settings_type.of(load.settings)
+    if kind.paced and load.closed_loop:
+        raise UsageError(f"load: {load.workload} go at a stated rate, not in a closed loop; write e.g. rate: 2000/s")
     if not load.closed_loop and load.rate_per_s is None:
         raise UsageError("load: an open-loop load needs a rate; calibrate first, or write one")
     if not endpoints:
@@ -154,7 +165,7 @@ class LocustGenerator:
         return combined([child.status_at(now_ns) for child in self.children])
 
     def stop(self) -> None:
-        """Drain, read every write-once key, close; WorkloadError if a generator died before that."""
+        """Drain, read back, close; WorkloadError if a generator died before that."""
         if self._closed:
             return
         try:
@@ -171,7 +182,7 @@ class LocustGenerator:
         self.wait_for("drained", timeout_s + 5.0)
 
     def read_back(self, timeout_s: float = READ_BACK_S) -> bool:
-        """Read every write-once key; say whether all could be read."""
+        """Read every write-once key, or every topic; say whether all could be read."""
         self._order("read back", timeout_s=timeout_s)
         said = self.wait_for("read back", timeout_s + 5.0)
         self.final_reads_complete = all(facts["complete"] for facts in said)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from chaos.errors import UsageError
 from chaos.guess import suggestion
@@ -17,10 +17,14 @@ from chaos.units import Share  # noqa: TC001  (the experiment's reader evaluates
 from workloads.sabotage import SABOTAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 _CONSISTENCIES = ("linearizable", "serializable")
-_ARRIVALS = ("even", "poisson")
+ARRIVALS = ("even", "poisson")
 _OPS_OF_A_TXN = 128  # etcd's default for --max-txn-ops
 
 
@@ -60,13 +64,13 @@ class KvSettings:
     sabotage: str = ""  # a test aid: see workloads/sabotage.py
 
     def __post_init__(self) -> None:
-        _at_least("keys", self.keys, self.batch)
-        _at_least("batch", self.batch, 1)
-        _at_least("value", self.value_bytes, 1)
-        _one_of("consistency", self.consistency, _CONSISTENCIES)
-        _one_of("arrivals", self.arrivals, _ARRIVALS)
-        _one_of("sabotage", self.sabotage, ("", *SABOTAGES))
-        _at_least("guards", self.guards, 0)
+        at_least("keys", self.keys, self.batch)
+        at_least("batch", self.batch, 1)
+        at_least("value", self.value_bytes, 1)
+        one_of("consistency", self.consistency, _CONSISTENCIES)
+        one_of("arrivals", self.arrivals, ARRIVALS)
+        one_of("sabotage", self.sabotage, ("", *SABOTAGES))
+        at_least("guards", self.guards, 0)
         for key, count in (("batch", self.batch), ("guards", self.guards)):
             if count > _OPS_OF_A_TXN:
                 raise ValueError(f"{key}: etcd takes {_OPS_OF_A_TXN} operations in a transaction; write at most that")
@@ -76,24 +80,37 @@ class KvSettings:
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> KvSettings:
         """Read `Load.settings` (field names as keys); UsageError naming the setting that is wrong."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        for name in settings:
-            if name not in known:
-                raise UsageError(f"load.kv: no such setting {name!r}; {suggestion(name, known)}")
-        values = dict(settings)
-        try:
-            if isinstance(values.get("mix"), dict):
-                values["mix"] = Mix(**values["mix"])
-            return cls(**values)
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"load.kv: {error}") from error
+        return settings_of(cls, "load.kv", settings, {"mix": lambda value: Mix(**value)})
 
 
-def _at_least(key: str, value: int, least: int) -> None:
+def settings_of(
+    cls: type[T], where: str, settings: Mapping[str, Any], readers: Mapping[str, Callable[[Any], Any]]
+) -> T:
+    """Make a dataclass of settings as they come back from JSON; `readers` are for fields that JSON has no type for.
+
+    UsageError, beginning with `where`, naming the setting that is wrong.
+    """
+    known = {f.name for f in dataclasses.fields(cls)}
+    for name in settings:
+        if name not in known:
+            raise UsageError(f"{where}: no such setting {name!r}; {suggestion(name, known)}")
+    values = dict(settings)
+    try:
+        for name, read in readers.items():
+            if isinstance(values.get(name), dict | list):
+                values[name] = read(values[name])
+        return cls(**values)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def at_least(key: str, value: int, least: int) -> None:
+    """Refuse a count that is too small: ValueError."""
     if value < least:
         raise ValueError(f"{key}: {value} is too few; write {least} or more")
 
 
-def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
+def one_of(key: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse a word that is not known: ValueError."""
     if value not in known:
         raise ValueError(f"{key}: {value!r} is unknown; {suggestion(value, filter(None, known))}")

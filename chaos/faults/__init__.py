@@ -20,8 +20,11 @@ from chaos.faults.partition import Partition
 from chaos.faults.pause import Pause
 from chaos.faults.power import PowerLoss
 from chaos.faults.replace import Replace
+from chaos.faults.rescale import Rescale
 from chaos.faults.restart import Restart
+from chaos.faults.resubmit import Resubmit
 from chaos.faults.shape import Shaped
+from chaos.faults.upgrade import Upgrade
 from chaos.registry import Table
 
 if TYPE_CHECKING:
@@ -36,8 +39,11 @@ _OWN: Mapping[str, type[Any]] = {
     "pause": Pause,
     "power": PowerLoss,
     "replace": Replace,
+    "rescale": Rescale,
     "restart": Restart,
+    "resubmit": Resubmit,
     "shape": Shaped,
+    "upgrade": Upgrade,
 }
 
 FAULTS: Mapping[str, type[Any]] = Table(_OWN, "chaosgate.faults")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chaos.probes.etcd import ReplicaProbe, StatusProbe
+from chaos.probes import etcd, flink, kafka
 from chaos.registry import Table
 
 if TYPE_CHECKING:
@@ -30,8 +30,12 @@ class ProbeKind:
 
 PROBES: Mapping[str, ProbeKind] = Table(
     {
-        "etcd-status": ProbeKind(stack="etcd", make=StatusProbe.of, every_s=0.5),
-        "etcd-replicas": ProbeKind(stack="etcd", make=ReplicaProbe.of, every_s=5.0),
+        "etcd-status": ProbeKind(stack="etcd", make=etcd.StatusProbe.of, every_s=0.5),
+        "etcd-replicas": ProbeKind(stack="etcd", make=etcd.ReplicaProbe.of, every_s=5.0),
+        "kafka-status": ProbeKind(stack="kafka", make=kafka.StatusProbe.of, every_s=0.5),
+        "kafka-stable": ProbeKind(stack="kafka", make=kafka.StableProbe.of, every_s=1.0),
+        "flink-cluster": ProbeKind(stack="flink", make=flink.ClusterProbe.of, every_s=0.5),
+        "flink-job": ProbeKind(stack="flink", make=flink.JobProbe.of, every_s=1.0),
     },
     "chaosgate.probes",
 )

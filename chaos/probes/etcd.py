@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from chaos.ports import Clock
-    from chaos.stacks.etcd.stack import EtcdStack, Lab
+    from chaos.stacks.crew import Lab
+    from chaos.stacks.etcd.stack import EtcdStack
 
 _QUIET_POLL_S = 0.05
 _PATIENCE_S = 5.0  # how long a member that is down or behind is asked again, while traffic goes on

@@ -11,8 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chaos.registry import Table
-from chaos.stacks.etcd.logs import suspicious_lines
-from chaos.stacks.etcd.settings import OPERATIONS, PROCESS, ROLES, EtcdSettings, nodes
+from chaos.stacks.etcd import logs as etcd_logs
+from chaos.stacks.etcd import settings as etcd
+from chaos.stacks.flink import logs as flink_logs
+from chaos.stacks.flink import settings as flink
+from chaos.stacks.kafka import logs as kafka_logs
+from chaos.stacks.kafka import settings as kafka
+from chaos.stacks.streaming import logs as streaming_logs
+from chaos.stacks.streaming import settings as streaming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +34,8 @@ class StackKind:
     `settings_type` is a dataclass. `processes` are the names that a fault can be aimed at, `nodes` the nodes that the
     stack wants by its settings, so that a file is checked as a whole before anything is made of it. `state_gates`:
     completeness of an slo → the kinds of gates that judge it. `readings`: names of its probes' readings that the engine
-    goes by; without "quorum" there is no `abort-when: quorum-lost`. `log_reader` reads `<node>-<process>.log`, which
+    goes by; without "quorum" there is no `abort-when: quorum-lost`. `roles_of` are those of `roles` that are of
+    something, and so found with an argument: `on: {leader-of: in/2}`. `log_reader` reads `<node>-<process>.log`, which
     each of its processes must then leave; without one the logs are not read, and `no-unexpected-exit` says so.
     """
 
@@ -40,6 +47,7 @@ class StackKind:
     nodes: Callable[[Mapping[str, Any]], Sequence[Node]] | None = None
     state_gates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     readings: tuple[str, ...] = ()
+    roles_of: tuple[str, ...] = ()
     log_reader: LogReader | None = None
 
     def __call__(self, experiment: Experiment) -> Stack:
@@ -53,19 +61,71 @@ def _etcd(spec: StackSpec) -> Stack:
     return EtcdStack.of(spec)
 
 
+def _kafka(spec: StackSpec) -> Stack:
+    from chaos.stacks.kafka.stack import KafkaStack  # noqa: PLC0415 — see above
+
+    return KafkaStack.of(spec)
+
+
+def _flink(spec: StackSpec) -> Stack:
+    from chaos.stacks.flink.stack import FlinkStack  # noqa: PLC0415 — see above
+
+    return FlinkStack.of(spec)
+
+
+def _streaming(spec: StackSpec) -> Stack:
+    from chaos.stacks.streaming.stack import StreamingStack  # noqa: PLC0415 — see above
+
+    return StreamingStack.of(spec)
+
+
 STACKS: Mapping[str, StackKind] = Table(
     {
         "etcd": StackKind(
-            settings_type=EtcdSettings,
-            roles=ROLES,
-            operations=OPERATIONS,
+            settings_type=etcd.EtcdSettings,
+            roles=etcd.ROLES,
+            operations=etcd.OPERATIONS,
             make=_etcd,
-            processes=(PROCESS,),
-            nodes=nodes,
+            processes=(etcd.PROCESS,),
+            nodes=etcd.nodes,
             state_gates={"exact": ("acknowledged-writes", "linearizable", "replicas-equal")},
             readings=("quorum",),
-            log_reader=suspicious_lines,
-        )
+            log_reader=etcd_logs.suspicious_lines,
+        ),
+        "kafka": StackKind(
+            settings_type=kafka.KafkaSettings,
+            roles=kafka.ROLES,
+            operations=kafka.OPERATIONS,
+            make=_kafka,
+            processes=(kafka.PROCESS,),
+            nodes=kafka.nodes,
+            state_gates={"exact": ("ledger",)},
+            readings=("quorum",),
+            roles_of=("leader-of",),
+            log_reader=kafka_logs.suspicious_lines,
+        ),
+        "flink": StackKind(
+            settings_type=flink.FlinkSettings,
+            roles=flink.ROLES,
+            operations=flink.OPERATIONS,
+            make=_flink,
+            processes=flink.PROCESSES,
+            nodes=flink.nodes,
+            roles_of=(flink.RUNNING,),
+            log_reader=flink_logs.suspicious_lines,
+        ),
+        "streaming": StackKind(
+            settings_type=streaming.StreamingSettings,
+            roles=streaming.ROLES,
+            operations=streaming.OPERATIONS,
+            make=_streaming,
+            processes=streaming.PROCESSES,
+            nodes=streaming.nodes,
+            state_gates={"exact": ("ledger",)},
+            readings=("quorum",),
+            roles_of=("leader-of", flink.RUNNING),
+            log_reader=streaming_logs.suspicious_lines,
+        ),
     },
     "chaosgate.stacks",
 )

@@ -17,8 +17,11 @@ from chaos.faults.pause import Pause
 from chaos.faults.peers import grudge
 from chaos.faults.power import PowerLoss
 from chaos.faults.replace import Replace
+from chaos.faults.rescale import Rescale
 from chaos.faults.restart import Restart
+from chaos.faults.resubmit import Resubmit
 from chaos.faults.shape import Shaped
+from chaos.faults.upgrade import Upgrade
 from chaos.model import Cut, Direction, Freeze, Node, Power, Shape, Signal, StackAction, Topology
 
 MEMBERS = tuple(Node(name=f"etcd{n}", role="member", address=f"10.1.1.{n}") for n in (1, 2, 3))
@@ -31,6 +34,8 @@ SETTINGS = {
     "loss": {"share": 0.05},
     "shape": {"duplicate": 0.1},
     "replace": {"version": "3.5.35"},
+    "rescale": {"parallelism": 1},
+    "upgrade": {"to": "v2"},
 }
 NOT_FAULTS = {"__init__", "peers", "impairing"}
 
@@ -92,6 +97,9 @@ def test_aiming_twice_gives_the_same(name, fault):
         (PowerLoss(), Power()),
         (Restart(), StackAction(operation="restart")),
         (Replace(version="3.5.35"), StackAction(operation="replace", arguments={"version": "3.5.35"})),
+        (Upgrade(to="v2"), StackAction(operation="savepoint-upgrade", arguments={"to": "v2"})),
+        (Rescale(parallelism=1), StackAction(operation="rescale", arguments={"parallelism": "1"})),
+        (Resubmit(), StackAction(operation="resubmit", arguments={"start": "latest"})),
         (Partition(), Cut(peers=("etcd2", "etcd3"))),
         (Partition(from_=("all",)), Cut(peers=("etcd2", "etcd3", "client1", "client2"))),
         (Partition(from_=("client",)), Cut(peers=("client1", "client2"))),

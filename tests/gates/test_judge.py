@@ -587,6 +587,9 @@ SETTINGS = {
     "throughput": {"floor_share": 0.5},
     "errors": {"limit_share": 0.01},
     "recovery": {"limit_s": 5.0},
+    "output-latency": {"limit_s": 2.0},
+    "output-continues": {"limit_s": 5.0},
+    "lag": {"limit_s": 10.0},
 }
 
 

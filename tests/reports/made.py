@@ -10,6 +10,7 @@ from gates.acknowledged_writes import AcknowledgedWrites
 from gates.errors import Errors
 from gates.judge import judge
 from gates.latency import Latency
+from gates.ledger import Ledger
 from gates.linearizable import Linearizable
 from gates.recovery import Recovery
 from gates.replicas_equal import ReplicasEqual
@@ -101,7 +102,22 @@ def nothing():
     return judged(Recording.of(complete=False))
 
 
+def doubled():
+    """A job between two logs that lost a record and brought another one out twice."""
+    builder = RecordingBuilder(rate_per_s=100)
+    builder.traffic(3)
+    for number in range(200):
+        builder.produce(number % 4)
+    builder.topics.pipe()
+    rows = builder.topics.rows["out"]
+    lost, again = rows.pop(10), dict(rows[20])
+    builder.topics.append("out", **{name: value for name, value in again.items() if name != "offset"})
+    assert lost["key"] == 2
+    return judged(builder.build(), [NamedGate(name="exactly-once", gate=Ledger(output="out"))])
+
+
 ALL = {
+    "doubled": doubled,
     "violated": violated,
     "crash_loop": crash_loop,
     "sound": sound,

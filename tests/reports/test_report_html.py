@@ -12,19 +12,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from made import ALL, crash_loop, cut_short, judged, nothing, sound, violated
+from made import ALL, crash_loop, cut_short, doubled, judged, nothing, sound, violated
 
 from chaos.clock import ns
-from chaos.model import Decision, Event, EventKind, Proof, Signal, Status
+from chaos.model import Decision, Event, EventKind, NamedGate, Proof, Signal, Status
 from chaos.recording import Recorder, Recording
 from chaos.streams import SAMPLES
 from chaos.testing import RecordingBuilder
 from gates.judge import Judgement, judge_set
+from gates.ledger import Ledger
 from reports import REPORTS
 from reports.html import SCRIPTS, render, render_set
 from reports.sections import actions, verdicts
 from reports.sections.environment import commands
 from reports.sections.faults import steps
+from reports.sections.ledger import ledgers
 from reports.sections.replicas import replicas
 from reports.sections.validity import facts
 from reports.sections.witness import drawing
@@ -402,3 +404,28 @@ def test_a_set_cannot_be_broken_out_of():
 
 def test_a_signal_is_a_kill_by_default():
     assert actions.described([{"kind": Signal.kind, "signal": Signal().signal}]).startswith("SIGKILL")
+
+
+# ---------------------------------------------------------------- a ledger
+
+
+def test_a_ledger_tells_the_counts_and_the_first_records_of_each_kind():
+    recording, judgement = doubled()
+    (table,) = ledgers(judgement)
+    assert table.counts[0] == ("records in", "200")
+    assert [(row.kind, row.alike, row.key, row.n, row.place) for row in table.rows] == [
+        ("lost", "1", "2", "2", "in/0 offset 5"),
+        ("doubled", "1", "1", "5", "out/1 offset 100"),
+    ]
+    text = " ".join(Page(render(recording, judgement)).words)
+    assert "Ledger: exactly-once" in text
+    assert "it never came out" in text
+
+
+def test_a_ledger_without_a_fault_says_so():
+    builder = RecordingBuilder()
+    for number in range(200):
+        builder.produce(number % 4)
+    builder.topics.pipe()
+    recording, judgement = judged(builder.build(), [NamedGate(name="exactly-once", gate=Ledger(output="out"))])
+    assert "nothing wrong was found between the logs" in " ".join(Page(render(recording, judgement)).words)

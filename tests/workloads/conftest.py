@@ -1,7 +1,8 @@
-"""A real etcd on loopback, ports of its own, gone when the test is."""
+"""A real etcd and a real Kafka broker on loopback, on ports of their own, gone when the test is."""
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chaos.stacks.etcd.versions import DEFAULT_VERSION, provide
+from tests.lone_broker import lone_broker
 from workloads import etcd_messages as etcd
 from workloads.unary import CallError, Unary
 
@@ -107,3 +109,19 @@ def shared_etcd(tmp_path_factory):
         yield member
     finally:
         member.kill()
+
+
+@pytest.fixture(scope="module")
+def broker():
+    with lone_broker() as one:
+        yield one
+
+
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture
+def topics(broker):
+    """Make topics, `made("in", "out")`, under names that no other test has."""
+    number = next(_NUMBERS)
+    return lambda *names, partitions=4: [broker.topic(f"{name}-{number}", partitions) for name in names]

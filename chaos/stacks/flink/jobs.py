@@ -1,0 +1,128 @@
+"""The jobs of workloads/jobs, each a text of SQL by name and version, filled in for a place. Pure but for reading them.
+
+    workloads/jobs/keyed-count.v1.sql + ${brokers}, ${guarantee} … + SET 'parallelism.default' … ─▶ one script
+
+Two versions of a job that are to take over each other's state must have plans of the same shape: Flink finds the state
+of a SQL operator by its place in the whole plan.
+"""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import workloads
+from chaos.errors import UsageError
+from chaos.guess import nearest
+from chaos.stacks.flink.settings import EARLIEST, EXACTLY_ONCE, JobSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FOLDER = Path(workloads.__file__).parent / "jobs"
+FIRST = "v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What a job reads and writes: topics, none for a job that makes its own records. `about` is for messages."""
+
+    about: str
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+
+
+JOBS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "keyed-count": Kind(about="running count a key, and a count a second", reads=("in",), writes=("out", "win")),
+        "numbers": Kind(about="counts numbers that it makes itself; needs no Kafka"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One way to submit a job: its version, the savepoint that it begins with, what replaces its settings."""
+
+    version: str = FIRST
+    savepoint: str = ""
+    settings: JobSettings = field(default_factory=JobSettings)
+
+
+def kind(name: str) -> Kind:
+    """Return what a job reads and writes; UsageError for one that there is not."""
+    if name in JOBS:
+        return JOBS[name]
+    near = nearest(name, JOBS)
+    hint = f"did you mean '{near}'? There" if near else "there"
+    raise UsageError(f"job {name}: no such job; {hint} are {', '.join(JOBS)}")
+
+
+def versions(name: str) -> tuple[str, ...]:
+    """Return the versions of a job, oldest first."""
+    kind(name)
+    return tuple(sorted(path.name.split(".")[1] for path in FOLDER.glob(f"{name}.*.sql")))
+
+
+def check(name: str, version: str) -> None:
+    """Raise UsageError for a job, or a version of it, that there is not."""
+    if version not in (there := versions(name)):
+        raise UsageError(f"job {name} {version}: no such version; there are {', '.join(there)}")
+
+
+def path(name: str, version: str) -> Path:
+    """Return the file of one version."""
+    check(name, version)
+    return FOLDER / f"{name}.{version}.sql"
+
+
+def script(name: str, submission: Submission, brokers: Sequence[str]) -> str:
+    """Return the whole script that submits a job; `brokers` are host:port.
+
+    The parallelism is set here because what config.yaml says does not reach the plan of a script.
+    """
+    asked = submission.settings
+    text = string.Template(_bare(path(name, submission.version).read_text(encoding="utf-8")))
+    options = {
+        "pipeline.name": name,
+        "parallelism.default": str(asked.parallelism),
+        "table.exec.resource.default-parallelism": str(asked.parallelism),
+        "table.local-time-zone": "UTC",
+        **_from(submission),
+    }
+    sets = "".join(f"SET '{key}' = '{_quoted(value)}';\n" for key, value in options.items())
+    return sets + text.substitute(
+        brokers=",".join(brokers),
+        start="earliest-offset" if asked.start == EARLIEST else "latest-offset",
+        lateness_s=f"{asked.lateness_s:.3f}",
+        out_sink=_sink(name, "out", asked),
+        win_sink=_sink(name, "win", asked),
+    )
+
+
+def _bare(text: str) -> str:
+    """Leave out whole lines of comment: what splits a script into statements may stumble over their quotes."""
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("--"))
+
+
+def _from(submission: Submission) -> dict[str, str]:
+    if not submission.savepoint:
+        return {}
+    kept = {} if submission.settings.keep_state else {"execution.state-recovery.ignore-unclaimed-state": "true"}
+    return {"execution.state-recovery.path": submission.savepoint, **kept}
+
+
+def _sink(name: str, topic: str, asked: JobSettings) -> str:
+    """Return the options of one sink; a prefix of its own, because two sinks of one would fence each other off."""
+    options = {"sink.delivery-guarantee": asked.guarantee}
+    if asked.guarantee == EXACTLY_ONCE:
+        options["sink.transactional-id-prefix"] = f"{name}-{topic}"  # the same after an upgrade: it ends what was open
+        options["properties.transaction.timeout.ms"] = str(round(asked.transaction_timeout_s * 1000))
+    return ", ".join(f"'{key}' = '{value}'" for key, value in options.items())
+
+
+def _quoted(value: str) -> str:
+    return value.replace("'", "''")

@@ -1,0 +1,69 @@
+"""Which lines of a process's log tell of trouble that no green status shows. Pure.
+
+A line of ours is "2026-11-21T18:35:00.000+00:00 LEVEL Logger - message"; the JVM's own are plain text. Flink reports
+failures of tasks at INFO and WARN: those are what it recovers from, and for the gates. Here is what it gives up on.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from chaos.model import Power, Signal, Suspicion
+
+_LINE = re.compile(r"^(\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:?\d\d))\s+([A-Z]+)\s")
+
+SUSPICIOUS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), what)
+    for pattern, what in (
+        (r"^\S+ FATAL\b", "fatal"),
+        (r"(?i)^\S+ ERROR .*fatal error occurred", "fatal"),
+        (r"FATAL: Thread '.*' produced an uncaught exception", "fatal"),
+        (r"java\.lang\.OutOfMemoryError|Terminating due to java\.lang\.OutOfMemoryError", "out of memory"),
+        (r"^# A fatal error has been detected by the Java Runtime Environment|\bSIG(SEGV|BUS|ABRT)\b", "crash"),
+        (r"(?i)checksum|corrupt(ed)? (state|checkpoint|savepoint)|StateMigrationException", "corruption"),
+        (r"java\.lang\.(NoClassDefFoundError|NoSuchMethodError|LinkageError)", "mixed versions"),
+        (r"Caused by: .*InvalidTxnStateException|InvalidProducerEpochException.*fatal", "transaction lost"),
+    )
+)
+"""Pattern and its name in a word or two."""
+
+EXPLAINED: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
+    (re.compile(pattern), kinds)
+    for pattern, kinds in (
+        # Beaten to it by another, or cut off from ZooKeeper: a JobManager or TaskManager ends itself on purpose.
+        (r"(?i)fatal error occurred.*(ResourceManager|registration|leader|ZooKeeper)", (Power.kind, Signal.kind)),
+    )
+)
+"""Suspicious lines that an action of ours may have caused, and its kinds."""
+
+
+def suspicious_lines(text: str) -> list[Suspicion]:
+    """Return the suspicious lines of a log, in order."""
+    found = (_suspicion(number, line) for number, line in enumerate(text.splitlines(), start=1))
+    return [suspicion for suspicion in found if suspicion is not None]
+
+
+def _suspicion(number: int, line: str) -> Suspicion | None:
+    if _quiet(line):
+        return None
+    for pattern, what in SUSPICIOUS:
+        if pattern.search(line):
+            kinds = next((kinds for p, kinds in EXPLAINED if p.search(line)), ())
+            return Suspicion(number=number, line=line, what=what, explained_by=kinds, at_s=_at_s(line))
+    return None
+
+
+def _quiet(line: str) -> bool:
+    """Whether a line says of itself that it is no trouble."""
+    found = _LINE.match(line)
+    return found is not None and found[2] in ("TRACE", "DEBUG", "INFO")
+
+
+def _at_s(line: str) -> float | None:
+    """Return when a line was written; None for one without a time."""
+    found = _LINE.match(line)
+    try:
+        return datetime.fromisoformat(found[1]).timestamp() if found else None
+    except ValueError:
+        return None

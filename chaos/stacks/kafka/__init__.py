@@ -1,0 +1,1 @@
+"""Kafka: a replicated log, three brokers that are controllers too (KRaft), from plain jars."""

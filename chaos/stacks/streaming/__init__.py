@@ -1,0 +1,1 @@
+"""Kafka and Flink together, with a job between their topics."""

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+
+from chaos.conformance import check_stack
+from chaos.errors import SpecError, UsageError
+from chaos.model import StackSpec
+from chaos.spec import load_text
+from chaos.stacks.kafka.settings import KafkaSettings
+from chaos.stacks.streaming.settings import StreamingSettings, with_topics
+from chaos.stacks.streaming.stack import StreamingStack, split
+
+TEXT = """
+chaosgate: 1
+name: counted
+stack: {stack}
+load: {{kv: {{}}, rate: 100/s}}
+warm-up: 1s
+duration: 20s
+steps: {steps}
+gates: [no-unexpected-exit]
+"""
+
+
+def read(stack="streaming", steps="[]"):
+    return load_text(TEXT.format(stack=stack, steps=steps), "counted.yaml")
+
+
+def of(versions=None, **settings):
+    return StreamingStack.of(StackSpec(name="streaming", settings=settings, versions=versions or {}))
+
+
+def test_a_name_alone_is_three_brokers_three_taskmanagers_and_the_counting_job():
+    stack = StreamingStack.of(read().stack)
+    assert stack.flink.settings.job.name == "keyed-count"
+    assert [node.name for node in stack.nodes()] == [
+        *("kafka1", "kafka2", "kafka3"),
+        *("zookeeper1", "jobmanager1", "jobmanager2", "taskmanager1", "taskmanager2", "taskmanager3"),
+        "client1",
+    ]
+
+
+def test_what_a_file_says_reaches_both():
+    said = "{streaming: {kafka: {brokers: 1, clients: 2}, flink: {taskmanagers: 2, job: {parallelism: 4}}}}"
+    stack = StreamingStack.of(read(said).stack)
+    assert (stack.kafka.settings.brokers, stack.flink.settings.job.parallelism) == (1, 4)
+    assert sum(node.role == "client" for node in stack.nodes()) == 2
+
+
+def test_the_topics_of_the_job_are_made_as_wide_as_the_widest():
+    assert with_topics(KafkaSettings(topics={"in": 8}), ("in", "out")).topics == {"in": 8, "out": 8}
+    assert set(of().kafka.settings.topics) == {"in", "out", "win"}
+
+
+def test_settings_come_back_from_what_a_spec_keeps():
+    settings = StreamingSettings()
+    assert StreamingSettings.of(asdict(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ("{streaming: {kafka: {brokers: 0}}}", "a cluster has at least one"),
+        ("{streaming: {flink: {slots: 0}}}", "a TaskManager offers at least one"),
+        ("{streaming: {flnk: {}}}", "no such key 'flnk'"),
+    ],
+)
+def test_what_can_not_be_is_refused_at_its_place(said, problem):
+    with pytest.raises(SpecError, match=problem):
+        read(said)
+
+
+@pytest.mark.parametrize(
+    ("versions", "settings", "problem"),
+    [
+        ({"etcd": "3"}, {}, "etcd: streaming has the components kafka, flink, job"),
+        ({"job": "v9"}, {}, "job keyed-count v9: no such version; there are v1, v2"),
+        ({}, {"zookeeper": {}}, "zookeeper: no such setting; there are kafka, flink"),
+    ],
+)
+def test_a_stack_that_can_not_be_is_refused_before_anything_is_touched(versions, settings, problem):
+    with pytest.raises(UsageError, match=problem):
+        of(versions, **settings)
+
+
+def test_each_part_gets_the_versions_of_its_own_components():
+    stack = of({"kafka": "4.2.0", "flink": "2.2.1", "job": "v2"})
+    assert (stack.kafka.version, stack.flink.version, stack.flink.submission.version) == ("4.2.0", "2.2.1", "v2")
+    assert "job keyed-count v2" in stack.origin("")
+
+
+def test_the_stack_says_of_itself_what_the_engine_relies_on():
+    check_stack(of())
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "{at: 1s, for: 5s, on: broker, fault: kill}",
+        "{at: 1s, for: 5s, on: {leader-of: in/2}, fault: kill}",
+        "{at: 1s, for: 5s, on: {running: OverAggregate}, fault: {kill: {process: taskmanager}}}",
+        "{at: 1s, on: leader, fault: {upgrade: {to: v2}}}",
+        "{at: 1s, on: taskmanager, fault: restart}",
+    ],
+)
+def test_a_step_may_be_aimed_at_either(step):
+    assert len(read(steps=f"[{step}]").steps) == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "problem"),
+    [
+        ("{at: 1s, for: 5s, on: follower, fault: kill}", "no such role 'follower'"),
+        ("{at: 1s, for: 5s, on: running, fault: kill}", "running what"),
+        ("{at: 1s, for: 5s, on: taskmanager, fault: {kill: {process: etcd}}}", "no process 'etcd'"),
+        ("{at: 1s, on: leader, fault: {rescale: {parallelism: 0}}}", "at least one task"),
+        ("{at: 1s, on: leader, fault: {resubmit: {start: never}}}", "no such one as 'never'"),
+    ],
+)
+def test_a_step_that_can_not_be_is_refused(step, problem):
+    with pytest.raises(SpecError, match=problem):
+        read(steps=f"[{step}]")
+
+
+def test_the_start_is_told_in_the_order_of_time():
+    assert split({"b": 3.0, "a": 1.26}, 4.0) == "streaming is up after 4.0 s: a 1.3 s, b 3.0 s"
