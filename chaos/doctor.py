@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 REQUIRED_DISK_BYTES = 2 << 30
 SBIN = ":/usr/sbin:/sbin"
 
+CPU = "cpu limit per node"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -172,9 +174,9 @@ def _cpu_limit() -> Finding:
     v2 = Path("/sys/fs/cgroup/cgroup.controllers")
     there = bool([m for m in v1 if os.access(m, os.W_OK)]) or (v2.exists() and "cpu" in v2.read_text().split())
     return Finding(
-        ability="cpu limit per node",
+        ability=CPU,
         why_not="" if there else "no cgroup cpu controller that we may write",
-        used_for="stack settings with cpu",
+        used_for="the fault cpu, and stack settings with cpu",
         enable="root, and a cgroup cpu controller",
     )
 
@@ -271,7 +273,7 @@ def report(findings: Sequence[Finding], say: Callable[[str], None]) -> bool:
 # ---------------------------------------------------------------- the last line
 
 WITHOUT = {  # ability → what can't be gated without it; the shapers are several, of which one will do
-    "cpu limit per node": "stack settings with cpu",
+    CPU: "stack settings with cpu",
     "Java 17": "Kafka and Flink",
 }
 WEAKER = {  # ability → what is less sure without it
@@ -289,7 +291,7 @@ def conclusion(findings: Sequence[Finding]) -> str:
         return f"not ready: nothing can be gated here without {listed(f.ability for f in missing)}, see above"
     lacking = {finding.ability for finding in findings if not finding.ok}
     shapers = [finding for finding in findings if finding.ability.startswith("shaper ")]
-    can, cannot = faults(shaper=any(finding.ok for finding in shapers))
+    can, cannot = faults(shaper=any(finding.ok for finding in shapers), cpu=CPU not in lacking)
     cannot += [what for ability, what in WITHOUT.items() if ability in lacking]
     parts = [f"ready: {listed(can)} can be gated here"]
     parts += [f"not here: {listed(cannot)}"] if cannot else []
@@ -297,13 +299,19 @@ def conclusion(findings: Sequence[Finding]) -> str:
     return "; ".join(parts)
 
 
-def faults(*, shaper: bool) -> tuple[list[str], list[str]]:
+def faults(*, shaper: bool, cpu: bool) -> tuple[list[str], list[str]]:
     """Return which faults can be had and which can't: what only touches packets and links is done by a shaper."""
     from chaos.faults import FAULTS  # noqa: PLC0415  # strangers' faults are loaded with it
 
-    shaped = [name for name, fault in FAULTS.items() if "processes" not in getattr(fault, "touches", {"processes"})]
-    others = [name for name in FAULTS if name not in shaped]
-    return (others + shaped, []) if shaper else (others, shaped)
+    means: dict[str, list[str]] = {"processes": [], "cpu": [], "packets": []}
+    for name, fault in FAULTS.items():
+        touches = getattr(fault, "touches", {"processes"})
+        means[next((means_of for means_of in ("processes", "cpu") if means_of in touches), "packets")].append(name)
+    had = {"processes": True, "cpu": cpu, "packets": shaper}
+    return (
+        [name for what, names in means.items() if had[what] for name in names],
+        [name for what, names in means.items() if not had[what] for name in names],
+    )
 
 
 def listed(words: Iterable[str]) -> str:

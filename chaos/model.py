@@ -208,8 +208,17 @@ class Power:
     cuts_control: ClassVar[bool] = False
 
 
-NodeAction = Shape | Cut | Signal | Freeze | Power
-NODE_ACTIONS: Mapping[str, type[NodeAction]] = {a.kind: a for a in (Shape, Cut, Signal, Freeze, Power)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuQuota:
+    """The whole node gets no more CPU time than `cores`, by the kernel's bandwidth control; undone: what it had."""
+
+    kind: ClassVar[str] = "cpu"
+    cuts_control: ClassVar[bool] = False
+    cores: float
+
+
+NodeAction = Shape | Cut | Signal | Freeze | Power | CpuQuota
+NODE_ACTIONS: Mapping[str, type[NodeAction]] = {a.kind: a for a in (Shape, Cut, Signal, Freeze, Power, CpuQuota)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ experiment ─▶ stack's nodes ─▶ plan ─▶ versions, room, backend of ev
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from dataclasses import replace
@@ -178,6 +179,16 @@ def _place_of(asked: Sequence[str], experiment: Experiment) -> str:
 def limits_of(stack: Stack) -> Mapping[str, float]:
     """Return the cores that nodes of the stack are limited to, if it limits any."""
     return stack.cpu_limits() if isinstance(stack, LimitsCpu) else {}
+
+
+def limitable(experiment: Experiment, stack: Stack) -> Mapping[str, float]:
+    """Return `limits_of`, and inf for every other node where a fault limits CPU time: it needs a cgroup from the start.
+
+    Whoever has a cgroup of its own gets CPU time as one, so such a run is not quite like one without; all its phases
+    are alike.
+    """
+    scarce = any("cpu" in getattr(step.fault, "touches", ()) for step in experiment.steps)
+    return {**(dict.fromkeys((node.name for node in stack.nodes()), math.inf) if scarce else {}), **limits_of(stack)}
 
 
 def _blind_limits(experiment: Experiment) -> Iterator[str]:

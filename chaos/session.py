@@ -29,7 +29,7 @@ from chaos.model import Decision, Event, EventKind
 from chaos.options import Options, with_options
 from chaos.plan import plan
 from chaos.ports import ComparesReplicas, HasProbes
-from chaos.preflight import limits_of
+from chaos.preflight import limitable
 from chaos.recording import Recorder, Recording
 from chaos.stacks import STACKS
 from chaos.stage import Flags, Progress, Stage
@@ -140,7 +140,8 @@ def _carry_out(
 ) -> None:
     folder, clock = recorder.folder, MonotonicClock()
     stack = STACKS[experiment.stack.name](experiment)
-    opening = TARGETS[options.target].open(stack.nodes(), cpu=limits_of(stack), evidence=folder / "evidence")
+    cpu = limitable(experiment, stack)
+    opening = TARGETS[options.target].open(stack.nodes(), cpu=cpu, evidence=folder / "evidence")
     with opening as target, waking(flags, clock):
         recorder.run(target=dict(target.describe()), topology=target.topology())
         source = traffic.source(experiment, stack, target, recorder)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chaos.model import Burst, Cut, Impairment, NodeAction, Shape, Signal
+from chaos.model import Burst, CpuQuota, Cut, Impairment, NodeAction, Shape, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +31,7 @@ SPARED_MS = 2.0  # a spared or healed path may be slower than before by this, or
 SPARED_SHARE = 0.3
 UNDELAYED_MS = 20.0  # where nothing that is asked delays (a kill, a cut): what a processor under peak load may add
 TAIL_S = 0.3  # beyond the greatest delay asked, waited for the last packets
+CPU_S = 1.0  # ten periods of a quota, between two looks at what was used of it
 KILL_S = 0.2  # a killed process is seen to have ended at once
 CUT_PACKETS = 50
 PARETO_PACKETS = 3000  # its long tail makes p90 uncertain; 1000 leave half the spread undecided in every second check
@@ -86,6 +87,8 @@ def needed(action: NodeAction) -> Need:
     """Return what it takes to confirm `action` with the stated error rates. A shorter step is a mistake."""
     if isinstance(action, Shape):
         return needed_for(action.impairment)
+    if isinstance(action, CpuQuota):
+        return Need(packets=TOLERANCES["process"].packets, seconds=CPU_S + TAIL_S)
     tolerance = TOLERANCES["cut" if isinstance(action, Cut) else "process"]
     return Need(packets=tolerance.packets, seconds=tolerance.packets / tolerance.per_s + TAIL_S)
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 NEEDED: dict[str, dict[str, Any]] = {
     "latency": {"delay_s": 0.05},
     "loss": {"share": 0.1},
+    "cpu": {"cores": 0.1},
+    "rescale": {"parallelism": 1},
+    "upgrade": {"to": "v2"},
     "shape": {"delay_s": 0.05},
     "replace": {"version": "2.0"},
 }
@@ -74,7 +77,7 @@ STOP, RESTART = Signal(signal="STOP"), StackAction(operation="restart")
             aiming(lambda v: [Aimed(subject="n1", action=Signal(process=str(next(NUMBERS))))]),
             "not the same",
         ),
-        (aiming(lambda v: (), touches=frozenset({"disks"})), "there are links"),
+        (aiming(lambda v: (), touches=frozenset({"disks"})), "there are cpu, links"),
         (dataclass(type("Loose", (), {"__annotations__": {"x": int}, "x": 1}))(), "make the dataclass frozen"),
         (object(), "make it a dataclass"),
     ],

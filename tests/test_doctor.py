@@ -58,14 +58,20 @@ def test_one_shaper_will_do_and_without_any_what_touches_packets_is_not_here():
     said = last_line(*shapers(netem="no such qdisc", nfqueue="no iptables"))
     can, _, cannot = said.partition("; not here: ")
     assert cannot == "latency, loss, partition and shape"
-    assert can == "ready: freeze, kill, pause, power, replace, rescale, restart, resubmit and upgrade can be gated here"
+    assert can == (
+        "ready: freeze, kill, pause, power, replace, rescale, restart, resubmit, upgrade and cpu can be gated here"
+    )
 
 
 def test_the_last_line_says_what_is_less_sure():
     missing = [Finding(ability=name, why_not="no") for name in ("cpu limit per node", "real-time priority", "etcd")]
     said = last_line(*shapers(tap=""), *missing)
     assert said.startswith("ready: ")
-    for part in ("not here: stack settings with cpu", "tight delays may end inconclusive", "built by the first run"):
+    for part in (
+        "not here: cpu and stack settings with cpu",
+        "tight delays may end inconclusive",
+        "built by the first run",
+    ):
         assert part in said
 
 

@@ -35,7 +35,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """One node: where its init listens, its network namespace, its bridge port in the hub, its freezer."""
+    """One node: where its init listens, its network namespace, its bridge port in the hub, its cgroup's files."""
 
     name: str
     address: str
@@ -43,6 +43,7 @@ class Place:
     netns: int  # an open descriptor
     port: str
     freezer: str = ""  # path of cgroup.freeze; "": none here
+    quota: str = ""  # path of cpu.max or cpu.cfs_quota_us; "": its CPU time can't be limited
 
 
 @dataclass(slots=True, kw_only=True)

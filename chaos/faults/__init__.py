@@ -3,15 +3,16 @@
     settings (YAML) ─▶ Fault.aim(victims, topology) ─▶ Aimed(subject, action) … ─▶ the target carries them out
 
 Beside its settings a fault class says, for the planner: `momentary` (an operation that ends by itself: no `for`),
-`takes_away` (a victim can't be counted on while it lasts: a quorum may break), `touches` (processes, packets, links:
-two faults that touch the same of one victim at one time contradict each other). Faults of others join the table by the
-entry point group `chaosgate.faults`.
+`takes_away` (a victim can't be counted on while it lasts: a quorum may break), `touches` (processes, packets, links,
+cpu: two faults that touch the same of one victim at one time contradict each other). Faults of others join the table
+by the entry point group `chaosgate.faults`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chaos.faults.cpu import ScarceCpu
 from chaos.faults.freeze import FrozenNode
 from chaos.faults.kill import Kill
 from chaos.faults.latency import Latency
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _OWN: Mapping[str, type[Any]] = {
+    "cpu": ScarceCpu,
     "freeze": FrozenNode,
     "kill": Kill,
     "latency": Latency,

@@ -67,6 +67,7 @@ WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "cut": _cut,
     "shape": _shape,
     "stack": _stack,
+    "cpu": lambda action: f"at most {action.get('cores', 0):g} cores of CPU time",
     "freeze": lambda _: "whole node frozen",
     "power": lambda _: "power lost: link down, then every process",
 }

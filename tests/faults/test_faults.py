@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import chaos.faults
 from chaos.faults import FAULTS
+from chaos.faults.cpu import ScarceCpu
 from chaos.faults.freeze import FrozenNode
 from chaos.faults.impairing import Burst
 from chaos.faults.kill import Kill
@@ -22,7 +23,7 @@ from chaos.faults.restart import Restart
 from chaos.faults.resubmit import Resubmit
 from chaos.faults.shape import Shaped
 from chaos.faults.upgrade import Upgrade
-from chaos.model import Cut, Direction, Freeze, Node, Power, Shape, Signal, StackAction, Topology
+from chaos.model import CpuQuota, Cut, Direction, Freeze, Node, Power, Shape, Signal, StackAction, Topology
 
 MEMBERS = tuple(Node(name=f"etcd{n}", role="member", address=f"10.1.1.{n}") for n in (1, 2, 3))
 CLIENTS = tuple(Node(name=f"client{n}", role="client", address=f"10.1.2.{n}") for n in (1, 2))
@@ -32,6 +33,7 @@ FIRST = MEMBERS[:1]
 SETTINGS = {
     "latency": {"delay_s": 0.05},
     "loss": {"share": 0.05},
+    "cpu": {"cores": 0.1},
     "shape": {"duplicate": 0.1},
     "replace": {"version": "3.5.35"},
     "rescale": {"parallelism": 1},
@@ -69,7 +71,7 @@ def test_settings_are_frozen(name, fault):
 def test_each_fault_tells_the_planner_what_it_is(name, fault):
     assert isinstance(fault.momentary, bool), name
     assert isinstance(fault.takes_away, bool), name
-    assert fault.touches <= {"processes", "packets", "links"}, name
+    assert fault.touches <= {"processes", "packets", "links", "cpu"}, name
 
 
 @pytest.mark.parametrize(("name", "fault"), every_fault())
@@ -94,6 +96,7 @@ def test_aiming_twice_gives_the_same(name, fault):
         (Kill(process="etcd", down_for_s=0.3), Signal(signal="KILL", process="etcd")),
         (Pause(), Signal(signal="STOP")),
         (FrozenNode(), Freeze()),
+        (ScarceCpu(cores=0.25), CpuQuota(cores=0.25)),
         (PowerLoss(), Power()),
         (Restart(), StackAction(operation="restart")),
         (Replace(version="3.5.35"), StackAction(operation="replace", arguments={"version": "3.5.35"})),
@@ -113,6 +116,11 @@ def test_aiming_twice_gives_the_same(name, fault):
 def test_settings_become_an_action(fault, action):
     (aimed,) = fault.aim(FIRST, TOPOLOGY)
     assert aimed.action == action
+
+
+def test_less_cpu_time_than_the_kernel_can_give_is_refused():
+    with pytest.raises(ValueError, match=r"cores: 0.001 is less than the kernel can give; write 0.01 or more"):
+        ScarceCpu(cores=0.001)
 
 
 def shape_of(fault) -> Shape:

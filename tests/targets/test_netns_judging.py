@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from chaos import fidelity
 from chaos.agent import flow as meter
 from chaos.fidelity import Flow
-from chaos.model import Aimed, Cut, Direction, Freeze, Impairment, Power, Proof, Shape, Signal
+from chaos.model import Aimed, CpuQuota, Cut, Direction, Freeze, Impairment, Power, Proof, Shape, Signal
 from chaos.targets.netns import probing, signs
 from chaos.targets.netns.baseline import KEPT, Baseline
 from chaos.targets.netns.paths import paths, touches
@@ -254,6 +254,34 @@ def test_a_rule_that_is_held_is_no_effect_where_no_packets_were_measured():
         assert fidelity.proof([*seen, *signs.without_packets(action, ())]) is Proof.INCONCLUSIVE
         assert signs.without_packets(action, seen) == ()
     assert signs.without_packets(Freeze(), ()) == ()
+
+
+def used(cpu_ms, *, cores=0.1, throttled=10):
+    """What is seen one second after a look at which nothing had been used."""
+    stat = {"state": "R", "cpu_ns": cpu_ms * 1_000_000}
+    return {"at_ns": 10**9, "quota": "q", "cores": cores, "throttled": throttled, "processes": [row(stat=stat)]}
+
+
+@pytest.mark.parametrize(
+    ("second", "proof"),
+    [
+        (used(100), Proof.CONFIRMED),
+        (used(60), Proof.CONFIRMED),  # other work of the machine's took the rest
+        (used(100, throttled=0), Proof.INCONCLUSIVE),
+        (used(200), Proof.MISMATCH),
+        (used(900, cores=None), Proof.MISMATCH),
+        (used(100, cores=0.2), Proof.MISMATCH),
+    ],
+)
+def test_a_quota_is_set_and_kept_and_held_the_node_back(second, proof):
+    first = {**used(0, throttled=0), "at_ns": 0}
+    assert signs_of(CpuQuota(cores=0.1), second, first=first) is proof
+
+
+@pytest.mark.parametrize(("quota", "proof"), [("-1", Proof.CONFIRMED), ("10000", Proof.MISMATCH)])
+def test_a_quota_is_gone_when_the_file_says_what_it_said(quota, proof):
+    undo = {**UNDO, "before": "-1"}
+    assert fidelity.proof(signs.gone(CpuQuota(cores=0.1), undo, {**used(5), "quota": quota})) is proof
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from chaos.agent import kernel
 from chaos.agent.shaper import probe
 from chaos.errors import CapabilityError
-from chaos.model import Action, Cut, Freeze, Power, Shape, Signal, StackAction
+from chaos.model import Action, CpuQuota, Cut, Freeze, Power, Shape, Signal, StackAction
 from chaos.targets.netns import cgroups
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def no_cpu_limit() -> str:
     """Return why a node's CPU time can't be limited here, and what would do; "" if it can."""
     if cgroups.parents().limits_cpu:
         return ""
-    return "no cgroup cpu controller is ours to use; run as root, or leave the limit out"
+    return "no cgroup cpu controller is ours to use; run as root, or leave it out"
 
 
 @functools.cache
@@ -65,6 +65,10 @@ def _mechanism(action: Action) -> str:
         return "cgroup.freeze" if cgroups.parents().freeze else "SIGSTOP"
     if isinstance(action, Power):
         return "node init"
+    if isinstance(action, CpuQuota):
+        if why := no_cpu_limit():
+            raise CapabilityError(f"{action.kind}: {why}")
+        return "cpu.max" if cgroups.parents().cpu_v2 else "cpu.cfs_quota_us"
     assert isinstance(action, Shape | Cut)
     found = shaper()
     if not found:

@@ -10,6 +10,7 @@ lab works too, with fewer capabilities.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -93,10 +94,11 @@ class Groups:
     tops: tuple[Path, ...] = ()
     joined: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     freezers: Mapping[str, Path] = field(default_factory=dict)
+    quotas: Mapping[str, Path] = field(default_factory=dict)  # of the nodes whose CPU time is or may be limited
 
     @classmethod
     def plan(cls, lab: str, limits: Mapping[str, float | None], places: Parents) -> Groups:
-        """Decide which cgroups a lab has; `limits` maps its nodes to cores."""
+        """Decide which cgroups a lab has; `limits` maps its nodes to cores, inf: none yet, but a fault may set one."""
         freeze = places.freeze / f"chaosgate-{lab}" if places.freeze else None
         cpu = places.cpu_v1 / f"chaosgate-{lab}" if places.cpu_v1 else None
         joined = {
@@ -105,7 +107,9 @@ class Groups:
         }
         tops = {folder.parent for folders in joined.values() for folder in folders}
         freezers = {node: freeze / node / "cgroup.freeze" for node in limits} if freeze else {}
-        return cls(tops=tuple(sorted(tops)), joined=joined, freezers=freezers)
+        top, name = (freeze, "cpu.max") if places.cpu_v2 else (cpu, "cpu.cfs_quota_us")
+        quotas = {node: top / node / name for node, limit in limits.items() if limit is not None} if top else {}
+        return cls(tops=tuple(sorted(tops)), joined=joined, freezers=freezers, quotas=quotas)
 
     def make(self, limits: Mapping[str, float | None]) -> None:
         """Make them, and set the limits; OSError if the kernel refuses."""
@@ -117,13 +121,14 @@ class Groups:
 
 
 def _limit_cpu(folder: Path, cores: float) -> None:
-    quota_us = round(cores * _PERIOD_US)
+    """Set the limit of a node; `inf`: see to it that there could be one."""
+    quota_us = None if math.isinf(cores) else round(cores * _PERIOD_US)
     if (folder / "cpu.cfs_quota_us").exists():
         (folder / "cpu.cfs_period_us").write_text(str(_PERIOD_US), encoding="ascii")
-        (folder / "cpu.cfs_quota_us").write_text(str(quota_us), encoding="ascii")
+        (folder / "cpu.cfs_quota_us").write_text(str(quota_us or -1), encoding="ascii")
     elif _hands_down_cpu(folder.parent.parent):
         (folder.parent / "cgroup.subtree_control").write_text("+cpu", encoding="ascii")
-        (folder / "cpu.max").write_text(f"{quota_us} {_PERIOD_US}", encoding="ascii")
+        (folder / "cpu.max").write_text(f"{quota_us or 'max'} {_PERIOD_US}", encoding="ascii")
 
 
 def tops(places: Parents) -> list[Path]:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from chaos import fidelity
 from chaos.clock import NS
 from chaos.errors import AgentError, DirtyError, HarnessError, TargetError
-from chaos.model import Aimed, Evidence, Freeze, Measurement, NodeAction, Power, Proof, Signal, StackAction
+from chaos.model import Aimed, CpuQuota, Evidence, Freeze, Measurement, NodeAction, Power, Proof, Signal, StackAction
 from chaos.targets.netns import signs
 from chaos.targets.netns.probing import Plan, flows_of, read_flows, watch_flows
+from chaos.tolerances import CPU_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -196,8 +197,7 @@ class NetnsInjection:
         until = time.monotonic() + patience_s
         while True:
             first: Mapping[str, Any] = self._look(part)
-            if isinstance(part.aimed.action, Signal | Freeze):
-                self._healing.wait(LOOK_APART_S)
+            self._healing.wait(_apart_s(part.action))
             second: Mapping[str, Any] = self._look(part)
             ports = self._ports(part)
             if part.death is not None and self._healing.is_set():  # it may run again by now: its end was seen before
@@ -346,6 +346,13 @@ class NetnsInjection:
         )
         self.events.put(evidence)
         return evidence
+
+
+def _apart_s(action: NodeAction) -> float:
+    """Return how far apart two looks are that tell what was used in between."""
+    if isinstance(action, CpuQuota):
+        return CPU_S
+    return LOOK_APART_S if isinstance(action, Signal | Freeze) else 0.0
 
 
 def _sentence(proof: Proof, measurements: Sequence[Measurement]) -> str:

@@ -57,7 +57,7 @@ _KILLED_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSpec:
-    """A node as it is asked for; `cpu_limit` in cores, None: as much as there is."""
+    """A node as it is asked for; `cpu_limit` in cores; None: no limit; inf: none before a fault sets one."""
 
     name: str
     role: str = ""
@@ -145,6 +145,11 @@ class Lab:
         """Return the path of the node's cgroup.freeze; None where there is no cgroup2 for us."""
         self._plot(name)
         return self._groups.freezers.get(name)
+
+    def quota(self, name: str) -> Path | None:
+        """Return the path of the node's CPU quota; None where it was not asked for, or there is no cgroup for us."""
+        self._plot(name)
+        return self._groups.quotas.get(name)
 
     def folder_of(self, node: str) -> Path:
         """Return the node's data folder: the same path here and on the node."""
@@ -256,7 +261,7 @@ def _check(nodes: Sequence[NodeSpec], places: cgroups.Parents) -> None:
     if limited and not places.limits_cpu:
         raise CapabilityError(
             f"cpu-limit: {limited[0].name} asks for {limited[0].cpu_limit} cores, and no cgroup cpu controller is ours"
-            " to use; run as root, or leave the limit out"
+            " to use; run as root, or leave it out"
         )
     for node in limited:
         if node.cpu_limit is not None and node.cpu_limit < 0.01:  # the kernel's least quota is 1 ms of 100

@@ -3,6 +3,7 @@
     kill    ended by signal 9, port refused            healed: runs again, a new start
     stop    state T, no CPU time, port silent          healed: runs on, the same start
     freeze  cgroup frozen or state T, port silent      healed: the same
+    cpu     the quota is set, held the node back    healed: the quota that was, and held back no more
     power   port down, no carrier, init gone           healed: all of it back, processes started again
 
 `undo` is what the agent remembered before the fault, `first` and `second` two looks (chaos/agent/actions), and
@@ -11,19 +12,23 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from chaos.fidelity import check
-from chaos.model import Cut, Freeze, Power, Shape, Signal
+from chaos.model import CpuQuota, Cut, Freeze, Measurement, Power, Proof, Shape, Signal
+from chaos.tolerances import HIGH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from chaos.model import Measurement, NodeAction
+    from chaos.model import NodeAction
 
     Look = Mapping[str, Any]
 
 STOPPED = ("T", "t")
+PERIOD_NS, TICK_NS = 100_000_000, 10_000_000  # of a quota, and of what /proc tells of CPU time
 
 
 def in_force(
@@ -34,6 +39,8 @@ def in_force(
         return _without_power(undo, second)
     if isinstance(action, Signal) and action.signal == "KILL":
         return *_ended(undo, second), *_ports(ports, ("refused",), "refuses connections")
+    if isinstance(action, CpuQuota):
+        return _held_back(action, undo, first, second)
     if isinstance(action, Signal | Freeze):
         return *_halted(undo, first, second), *_ports(ports, ("accepted", "no connection"), "does not answer")
     return _shaper(second)
@@ -45,6 +52,8 @@ def gone(action: NodeAction, undo: Look, second: Look) -> tuple[Measurement, ...
         up = bool(second["node_up"] and second["port_up"] and second["carrier"])
         powered = check(f"power of {undo['subject']}", holds=up, why="" if up else _power_text(second))
         return powered, *_running(undo, second, started_again=True)
+    if isinstance(action, CpuQuota):
+        return _unlimited(undo, second)
     if isinstance(action, Signal | Freeze):
         killed = isinstance(action, Signal) and action.signal == "KILL"
         return _running(undo, second, started_again=killed)
@@ -123,6 +132,45 @@ def _running_one(before: Look, now: Look | None, *, started_again: bool) -> Meas
         why = "it was not started again" if started_again else "it was started anew, not let go on"
         return check(name, holds=False, why=why)
     return check(name, holds=True)
+
+
+def _held_back(action: CpuQuota, undo: Look, first: Look, second: Look) -> tuple[Measurement, ...]:
+    """Judge a quota: it is set, the node got no more, and it wanted more."""
+    node, asked, granted = undo["subject"], action.cores, second["cores"]
+    periods = second["throttled"] - first["throttled"]
+    set_ = granted is not None and math.isclose(granted, asked, rel_tol=0.01)
+    held = None if periods == 0 else periods > 0
+    return (
+        check(f"quota of {node}", holds=set_, why="" if set_ else f"it is {second['quota']!r}"),
+        _used(node, asked, first, second),
+        check(
+            f"{node} was held back", holds=held, why="" if held else "it wanted no more than it may have; give it less"
+        ),
+    )
+
+
+def _used(node: str, asked: float, first: Look, second: Look) -> Measurement:
+    """Judge the CPU time between two looks; what began in one period may be used in the next, and a tick is 10 ms."""
+    before = {p["name"]: p["stat"] for p in first["processes"]}
+    both = [(before.get(p["name"]), p["stat"]) for p in second["processes"]]
+    used_ns = sum(now["cpu_ns"] - then["cpu_ns"] for then, now in both if then and now)
+    span_ns = second["at_ns"] - first["at_ns"]
+    result = Measurement(name=f"CPU time of {node}", unit="cores", asked=asked, got=None)
+    if span_ns <= 0:
+        return replace(result, why="the two looks were at one time")
+    got, most = used_ns / span_ns, asked + (PERIOD_NS * asked + len(both) * TICK_NS) / span_ns
+    result = replace(result, got=got, n=1)
+    if got > HIGH * most:
+        return replace(result, proof=Proof.MISMATCH, why=f"at most {most:.3g} cores would fit")
+    return replace(result, proof=Proof.CONFIRMED)
+
+
+def _unlimited(undo: Look, second: Look) -> tuple[Measurement, ...]:
+    back = second["quota"] == undo["before"]
+    why = "" if back else f"it is {second['quota']!r}, and was {undo['before']!r}"
+    return check(f"quota of {undo['subject']} as before", holds=back, why=why), *_running(
+        undo, second, started_again=False
+    )
 
 
 def _without_power(undo: Look, second: Look) -> tuple[Measurement, ...]:

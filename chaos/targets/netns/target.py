@@ -26,7 +26,7 @@ from chaos.agent.trust import believe
 from chaos.environment import of_children
 from chaos.errors import AgentError, CapabilityError, DirtyError, HarnessError, TargetError
 from chaos.fidelity import check
-from chaos.model import Aimed, Cut, Freeze, NodeAction, Power, Shape, Signal, StackAction, to_json
+from chaos.model import Aimed, CpuQuota, Cut, Freeze, NodeAction, Power, Shape, Signal, StackAction, to_json
 from chaos.piped import PipedProcess
 from chaos.targets.netns import probing
 from chaos.targets.netns.baseline import Baseline
@@ -130,7 +130,15 @@ class NetnsTarget:
             return self._freezer()
         if isinstance(action, Power):
             return "node init"
+        if isinstance(action, CpuQuota):
+            return self._quota()
         raise CapabilityError(f"{action.kind}: not for a target; {getattr(action, 'operation', '')} is the stack's own")
+
+    def _quota(self) -> str:
+        found = {path.name for node in self.topology().nodes if (path := self.lab.quota(node.name))}
+        if not found:
+            raise CapabilityError("cpu: no node of this lab has a CPU quota of its own; open it with cpu limits")
+        return found.pop()
 
     def _freezer(self) -> str:
         return "cgroup.freeze" if "freeze-cgroup" in self.topology().capabilities else "SIGSTOP"
@@ -244,6 +252,7 @@ class NetnsTarget:
                 "netns": self.lab.node_netns(node.name),
                 "port": self.lab.port(node.name),
                 "freezer": str(self.lab.freezer(node.name) or ""),
+                "quota": str(self.lab.quota(node.name) or ""),
             }
             for node in self.topology().nodes
         ]
