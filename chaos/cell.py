@@ -38,7 +38,7 @@ def run_cell(experiment: Experiment, *, target: str, runs: Path, given: Options 
         )
     options = replace(given or Options(), target=target, runs=runs)
     refuse_what_cannot_run([experiment], options)
-    provide([experiment], lambda _: None)
+    provide([experiment], options.target, lambda _: None)
     flags = Flags()
     in_main = threading.current_thread() is threading.main_thread()  # signal(7) handlers live nowhere else
     with listening(flags) if in_main else nullcontext():

@@ -186,7 +186,7 @@ def _run_all(experiments: Sequence[Experiment], options: Options) -> int:
     console = console_on(cast("IO[str]", outlet))  # typeshed's TextIOBase is no IO[str]
     refuse_what_cannot_run(experiments, options)
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    provide(experiments, say)
+    provide(experiments, options.target, say)
     for note in options.notes:
         say(note)
     with listening(flags), LiveProgress(console) as live:

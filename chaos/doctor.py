@@ -19,12 +19,12 @@ from chaos.errors import UsageError
 from chaos.places import real_uid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 REQUIRED_DISK_BYTES = 2 << 30
 SBIN = ":/usr/sbin:/sbin"
 
-CPU = "cpu limit per node"
+CPU, FUSE = "cpu limit per node", "FUSE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,7 @@ def examine() -> Sequence[Finding]:
         _cgroup_freeze(),
         _cpu_limit(),
         _disk(),
+        _fuse(),
         *_etcd(),
         _java(),
         _kafka(),
@@ -181,6 +182,15 @@ def _cpu_limit() -> Finding:
     )
 
 
+def _fuse() -> Finding:
+    from chaos.targets.netns.disks import why_not  # noqa: PLC0415
+
+    what, _, would_do = why_not().partition("; ")
+    return Finding(
+        ability=FUSE, why_not=what, used_for="the fault disk, and power with unsynced: lost", enable=would_do
+    )
+
+
 def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free
     return Finding(
@@ -291,7 +301,8 @@ def conclusion(findings: Sequence[Finding]) -> str:
         return f"not ready: nothing can be gated here without {listed(f.ability for f in missing)}, see above"
     lacking = {finding.ability for finding in findings if not finding.ok}
     shapers = [finding for finding in findings if finding.ability.startswith("shaper ")]
-    can, cannot = faults(shaper=any(finding.ok for finding in shapers), cpu=CPU not in lacking)
+    shaped = any(finding.ok for finding in shapers)
+    can, cannot = faults({"packets": shaped, "cpu": CPU not in lacking, "disk": FUSE not in lacking})
     cannot += [what for ability, what in WITHOUT.items() if ability in lacking]
     parts = [f"ready: {listed(can)} can be gated here"]
     parts += [f"not here: {listed(cannot)}"] if cannot else []
@@ -299,19 +310,16 @@ def conclusion(findings: Sequence[Finding]) -> str:
     return "; ".join(parts)
 
 
-def faults(*, shaper: bool, cpu: bool) -> tuple[list[str], list[str]]:
-    """Return which faults can be had and which can't: what only touches packets and links is done by a shaper."""
+def faults(had: Mapping[str, bool]) -> tuple[list[str], list[str]]:
+    """Return which faults can be had and which can't; `had` says it of those that touch nothing of processes."""
     from chaos.faults import FAULTS  # noqa: PLC0415  # strangers' faults are loaded with it
 
-    means: dict[str, list[str]] = {"processes": [], "cpu": [], "packets": []}
+    found: dict[bool, list[str]] = {True: [], False: []}
     for name, fault in FAULTS.items():
         touches = getattr(fault, "touches", {"processes"})
-        means[next((means_of for means_of in ("processes", "cpu") if means_of in touches), "packets")].append(name)
-    had = {"processes": True, "cpu": cpu, "packets": shaper}
-    return (
-        [name for what, names in means.items() if had[what] for name in names],
-        [name for what, names in means.items() if not had[what] for name in names],
-    )
+        means = next((what for what in ("cpu", "disk") if what in touches), "packets")
+        found["processes" in touches or had[means]].append(name)
+    return found[True], found[False]
 
 
 def listed(words: Iterable[str]) -> str:

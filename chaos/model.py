@@ -202,10 +202,14 @@ class Freeze:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Power:
-    """The node loses power: link down first, so that nobody hears a RST, then every process dies. Heal: boot."""
+    """The node loses power: link down first, so that nobody hears a RST, then every process dies. Heal: boot.
+
+    `unsynced_lost`: so does what was written and not synced; the node's files must be served by a disk of ours.
+    """
 
     kind: ClassVar[str] = "power"
     cuts_control: ClassVar[bool] = False
+    unsynced_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,8 +221,25 @@ class CpuQuota:
     cores: float
 
 
-NodeAction = Shape | Cut | Signal | Freeze | Power | CpuQuota
-NODE_ACTIONS: Mapping[str, type[NodeAction]] = {a.kind: a for a in (Shape, Cut, Signal, Freeze, Power, CpuQuota)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskFault:
+    """A share of the operations of some kinds on the node's files takes longer, then fails if there is an `error`."""
+
+    kind: ClassVar[str] = "disk"
+    cuts_control: ClassVar[bool] = False
+    ops: tuple[str, ...]  # read, write, sync, meta
+    share: float = 1.0
+    delay_s: float = 0.0
+    error: str = ""  # a name of errno(3)
+    trials: int = 60  # operations of our own, of each kind, by which it is measured
+    workers: int = 1  # that make them side by side
+    seed: int = 1
+
+
+NodeAction = Shape | Cut | Signal | Freeze | Power | CpuQuota | DiskFault
+NODE_ACTIONS: Mapping[str, type[NodeAction]] = {
+    a.kind: a for a in (Shape, Cut, Signal, Freeze, Power, CpuQuota, DiskFault)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -497,9 +518,8 @@ def to_json(value: Any) -> Any:
 
 def node_action(data: Mapping[str, Any]) -> NodeAction:
     """Read an action back from `to_json`; KeyError for an unknown kind, TypeError for unknown fields."""
-    settings = {k: v for k, v in data.items() if k != "kind"}
-    if "peers" in settings:
-        settings["peers"] = tuple(settings["peers"])
+    settings: dict[str, Any] = {k: v for k, v in data.items() if k != "kind"}
+    settings |= {k: tuple(v) for k, v in settings.items() if isinstance(v, list)}
     if "direction" in settings:
         settings["direction"] = Direction(settings["direction"])
     if "impairment" in settings:

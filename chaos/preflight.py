@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chaos import plan as planning
+from chaos.blast import CLIENT
 from chaos.errors import CapabilityError, SpecError, UsageError
 from chaos.guess import suggestion
 from chaos.lookers import QUORUM
@@ -60,16 +61,18 @@ def actions(experiment: Experiment, planned: Timeline) -> Sequence[Action]:
     return found
 
 
-def provide(experiments: Sequence[Experiment], say: Callable[[str], None]) -> None:
+def provide(experiments: Sequence[Experiment], target: str, say: Callable[[str], None]) -> None:
     """Fetch or build what the set will run, with progress; UsageError if a version can't be had or kept."""
     for experiment in experiments:
         stack = STACKS[experiment.stack.name](experiment)
-        if isinstance(stack, ProvidesVersions):
-            try:
+        try:
+            if isinstance(stack, ProvidesVersions):
                 stack.provide(_replacements(experiment), say)
-            except OSError as error:
-                why = f"{error.filename or cache()}: {error.strerror or error}"
-                raise UsageError(f"{why}; name a folder that you may write to by CHAOSGATE_CACHE") from error
+            if disks_of(experiment, stack):
+                target_kind(target).provide_disks(say)
+        except OSError as error:
+            why = f"{error.filename or cache()}: {error.strerror or error}"
+            raise UsageError(f"{why}; name a folder that you may write to by CHAOSGATE_CACHE") from error
 
 
 def _replacements(experiment: Experiment) -> list[str]:
@@ -189,6 +192,13 @@ def limitable(experiment: Experiment, stack: Stack) -> Mapping[str, float]:
     """
     scarce = any("cpu" in getattr(step.fault, "touches", ()) for step in experiment.steps)
     return {**(dict.fromkeys((node.name for node in stack.nodes()), math.inf) if scarce else {}), **limits_of(stack)}
+
+
+def disks_of(experiment: Experiment, stack: Stack) -> frozenset[str]:
+    """Return the nodes whose files a fault may touch: all but clients, from the start, so that all phases are alike."""
+    if not any(getattr(step.fault, "wants_disk", False) for step in experiment.steps):
+        return frozenset()
+    return frozenset(node.name for node in stack.nodes() if node.role != CLIENT)
 
 
 def _blind_limits(experiment: Experiment) -> Iterator[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chaos.model import Burst, CpuQuota, Cut, Impairment, NodeAction, Shape, Signal
+from chaos.model import Burst, CpuQuota, Cut, DiskFault, Impairment, NodeAction, Shape, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +32,7 @@ SPARED_SHARE = 0.3
 UNDELAYED_MS = 20.0  # where nothing that is asked delays (a kill, a cut): what a processor under peak load may add
 TAIL_S = 0.3  # beyond the greatest delay asked, waited for the last packets
 CPU_S = 1.0  # ten periods of a quota, between two looks at what was used of it
+TRIAL_S = 0.002  # one operation on a disk that is not slow, on a machine that is busy
 KILL_S = 0.2  # a killed process is seen to have ended at once
 CUT_PACKETS = 50
 PARETO_PACKETS = 3000  # its long tail makes p90 uncertain; 1000 leave half the spread undecided in every second check
@@ -89,6 +90,8 @@ def needed(action: NodeAction) -> Need:
         return needed_for(action.impairment)
     if isinstance(action, CpuQuota):
         return Need(packets=TOLERANCES["process"].packets, seconds=CPU_S + TAIL_S)
+    if isinstance(action, DiskFault):
+        return Need(packets=TOLERANCES["process"].packets, seconds=trying_s(action) + TAIL_S)
     tolerance = TOLERANCES["cut" if isinstance(action, Cut) else "process"]
     return Need(packets=tolerance.packets, seconds=tolerance.packets / tolerance.per_s + TAIL_S)
 
@@ -96,6 +99,11 @@ def needed(action: NodeAction) -> Need:
 def shortest_s(action: NodeAction) -> float:
     """Return how long `action` must last at least. A kill's end is seen at once, and stays seen when it runs again."""
     return KILL_S if isinstance(action, Signal) and action.signal == "KILL" else needed(action).seconds
+
+
+def trying_s(action: DiskFault) -> float:
+    """Return how long two looks at a disk take, each of `trials` operations of every kind, by `workers`."""
+    return 2 * len(action.ops) * action.trials * (action.share * action.delay_s + TRIAL_S) / action.workers
 
 
 def needed_for(impairment: Impairment) -> Need:

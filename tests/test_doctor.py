@@ -59,7 +59,8 @@ def test_one_shaper_will_do_and_without_any_what_touches_packets_is_not_here():
     can, _, cannot = said.partition("; not here: ")
     assert cannot == "latency, loss, partition and shape"
     assert can == (
-        "ready: freeze, kill, pause, power, replace, rescale, restart, resubmit, upgrade and cpu can be gated here"
+        "ready: cpu, disk, freeze, kill, pause, power, replace, rescale, restart, resubmit and upgrade"
+        " can be gated here"
     )
 
 

@@ -87,7 +87,7 @@ def test_actions_are_those_of_as_many_victims_as_asked_for():
 
 def test_versions_that_steps_will_want_are_provided_first(stack):
     said = []
-    provide([experiment(step(fault=Replace(version="2.0"), for_s=0.0))], said.append)
+    provide([experiment(step(fault=Replace(version="2.0"), for_s=0.0))], "netns", said.append)
     assert stack.asked == ["2.0"]
     assert said == ["fetched"]
 

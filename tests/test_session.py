@@ -78,7 +78,7 @@ class World:
         self.forgotten = 0
 
     @contextmanager
-    def open(self, nodes, *, cpu, evidence):
+    def open(self, nodes, *, cpu, disks, evidence):
         self.asked.append((tuple(nodes), cpu, evidence))
         if self.open_raises:
             raise self.open_raises

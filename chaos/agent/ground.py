@@ -44,6 +44,8 @@ class Place:
     port: str
     freezer: str = ""  # path of cgroup.freeze; "": none here
     quota: str = ""  # path of cpu.max or cpu.cfs_quota_us; "": its CPU time can't be limited
+    folder: str = ""  # the node's files, as the node and we see them
+    disk: str = ""  # control socket of what serves them; "": the machine's own file system does
 
 
 @dataclass(slots=True, kw_only=True)

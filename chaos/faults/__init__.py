@@ -4,8 +4,8 @@
 
 Beside its settings a fault class says, for the planner: `momentary` (an operation that ends by itself: no `for`),
 `takes_away` (a victim can't be counted on while it lasts: a quorum may break), `touches` (processes, packets, links,
-cpu: two faults that touch the same of one victim at one time contradict each other). Faults of others join the table
-by the entry point group `chaosgate.faults`.
+cpu, disk: two faults that touch the same of one victim at one time contradict each other). Faults of others join the
+table by the entry point group `chaosgate.faults`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chaos.faults.cpu import ScarceCpu
+from chaos.faults.disk import SickDisk
 from chaos.faults.freeze import FrozenNode
 from chaos.faults.kill import Kill
 from chaos.faults.latency import Latency
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _OWN: Mapping[str, type[Any]] = {
     "cpu": ScarceCpu,
+    "disk": SickDisk,
     "freeze": FrozenNode,
     "kill": Kill,
     "latency": Latency,

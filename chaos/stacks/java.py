@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaos.errors import UsageError
-from chaos.stacks.store import kept
+from chaos.store import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,19 +14,23 @@ from typing import TYPE_CHECKING, Protocol
 from chaos.registry import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from chaos.fetching import Say
     from chaos.model import Action, Node
     from chaos.ports import Target
 
 
 class OpensTarget(Protocol):
-    """Opens a target with the nodes that a stack wants, `cpu` limiting some (node → cores); files go to `evidence`."""
+    """Opens a target with the nodes that a stack wants; files go to `evidence`.
+
+    `cpu` limits nodes (node → cores; inf: not yet, but a fault may). `disks` are nodes whose files faults will touch.
+    """
 
     def __call__(
-        self, nodes: Sequence[Node], *, cpu: Mapping[str, float], evidence: Path
+        self, nodes: Sequence[Node], *, cpu: Mapping[str, float], evidence: Path, disks: Collection[str] = ()
     ) -> AbstractContextManager[Target]:
         """Return the context manager."""
         ...
@@ -39,16 +43,21 @@ class TargetKind:
     open: OpensTarget
     backend: Callable[[Action], str]
     no_cpu_limit: Callable[[], str] = lambda: ""  # why nodes can't be limited, and what would do
+    provide_disks: Callable[[Say], object] = lambda _: None  # fetches or builds what serves the files of nodes
 
 
-def _open_netns(nodes: Sequence[Node], *, cpu: Mapping[str, float], evidence: Path) -> AbstractContextManager[Target]:
+def _open_netns(
+    nodes: Sequence[Node], *, cpu: Mapping[str, float], evidence: Path, disks: Collection[str] = ()
+) -> AbstractContextManager[Target]:
     from chaos.places import labs  # noqa: PLC0415  # loaded when it is used, here and below
     from chaos.targets.netns.lab import NodeSpec  # noqa: PLC0415
     from chaos.targets.netns.target import clear_leftovers, open_netns  # noqa: PLC0415
 
     base = labs()
     clear_leftovers(base)
-    specs = [NodeSpec(name=n.name, role=n.role, zone=n.zone, cpu_limit=cpu.get(n.name)) for n in nodes]
+    specs = [
+        NodeSpec(name=n.name, role=n.role, zone=n.zone, cpu_limit=cpu.get(n.name), disk=n.name in disks) for n in nodes
+    ]
     return open_netns(specs, base=base, evidence=evidence)
 
 
@@ -64,7 +73,20 @@ def _netns_no_cpu_limit() -> str:
     return no_cpu_limit()
 
 
+def _netns_provide_disks(say: Say) -> object:
+    from chaos.targets.netns.disks import program  # noqa: PLC0415
+
+    return program(say)
+
+
 TARGETS: Mapping[str, TargetKind] = Table(
-    {"netns": TargetKind(open=_open_netns, backend=_netns_backend, no_cpu_limit=_netns_no_cpu_limit)},
+    {
+        "netns": TargetKind(
+            open=_open_netns,
+            backend=_netns_backend,
+            no_cpu_limit=_netns_no_cpu_limit,
+            provide_disks=_netns_provide_disks,
+        )
+    },
     "chaosgate.targets",
 )

@@ -40,6 +40,13 @@ def _shape(action: Mapping[str, Any]) -> str:
     return f"{what} {SHAPED.get(action.get('direction', 'both'), '')}{whom}"
 
 
+def _disk(action: Mapping[str, Any]) -> str:
+    what = [f"{seconds(action['delay_s'])} later"] if action.get("delay_s") else []
+    what += [f"fail with {action['error']}"] if action.get("error") else []
+    share = f"{percent(action['share'])} of " if action.get("share", 1) < 1 else ""
+    return f"disk: {share}{', '.join(action.get('ops', ()))}: {', '.join(what)}"
+
+
 def _stack(action: Mapping[str, Any]) -> str:
     arguments = ", ".join(f"{name} {value}" for name, value in action.get("arguments", {}).items())
     return f"{action.get('operation', 'operation')} by the stack{f' ({arguments})' if arguments else ''}"
@@ -67,7 +74,10 @@ WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "cut": _cut,
     "shape": _shape,
     "stack": _stack,
+    "disk": _disk,
     "cpu": lambda action: f"at most {action.get('cores', 0):g} cores of CPU time",
     "freeze": lambda _: "whole node frozen",
-    "power": lambda _: "power lost: link down, then every process",
+    "power": lambda action: (
+        "power lost: link down, then every process" + ", and what was not synced" * bool(action.get("unsynced_lost"))
+    ),
 }

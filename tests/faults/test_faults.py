@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import chaos.faults
 from chaos.faults import FAULTS
 from chaos.faults.cpu import ScarceCpu
+from chaos.faults.disk import SickDisk
 from chaos.faults.freeze import FrozenNode
 from chaos.faults.impairing import Burst
 from chaos.faults.kill import Kill
@@ -23,7 +24,8 @@ from chaos.faults.restart import Restart
 from chaos.faults.resubmit import Resubmit
 from chaos.faults.shape import Shaped
 from chaos.faults.upgrade import Upgrade
-from chaos.model import CpuQuota, Cut, Direction, Freeze, Node, Power, Shape, Signal, StackAction, Topology
+from chaos.model import CpuQuota, Cut, Direction, DiskFault, Freeze, Node, Power, Shape, Signal, StackAction, Topology
+from chaos.tolerances import packets_for_share
 
 MEMBERS = tuple(Node(name=f"etcd{n}", role="member", address=f"10.1.1.{n}") for n in (1, 2, 3))
 CLIENTS = tuple(Node(name=f"client{n}", role="client", address=f"10.1.2.{n}") for n in (1, 2))
@@ -34,6 +36,7 @@ SETTINGS = {
     "latency": {"delay_s": 0.05},
     "loss": {"share": 0.05},
     "cpu": {"cores": 0.1},
+    "disk": {"latency_s": 0.05},
     "shape": {"duplicate": 0.1},
     "replace": {"version": "3.5.35"},
     "rescale": {"parallelism": 1},
@@ -71,7 +74,7 @@ def test_settings_are_frozen(name, fault):
 def test_each_fault_tells_the_planner_what_it_is(name, fault):
     assert isinstance(fault.momentary, bool), name
     assert isinstance(fault.takes_away, bool), name
-    assert fault.touches <= {"processes", "packets", "links", "cpu"}, name
+    assert fault.touches <= {"processes", "packets", "links", "cpu", "disk"}, name
 
 
 @pytest.mark.parametrize(("name", "fault"), every_fault())
@@ -96,6 +99,10 @@ def test_aiming_twice_gives_the_same(name, fault):
         (Kill(process="etcd", down_for_s=0.3), Signal(signal="KILL", process="etcd")),
         (Pause(), Signal(signal="STOP")),
         (FrozenNode(), Freeze()),
+        (PowerLoss(unsynced="lost"), Power(unsynced_lost=True)),
+        (SickDisk(latency_s=0.05), DiskFault(ops=("write", "sync"), delay_s=0.05, trials=20)),
+        (SickDisk(full=True), DiskFault(ops=("write",), error="ENOSPC", trials=20)),
+        (SickDisk(error="EIO", of=("read",)), DiskFault(ops=("read",), error="EIO", trials=20)),
         (ScarceCpu(cores=0.25), CpuQuota(cores=0.25)),
         (PowerLoss(), Power()),
         (Restart(), StackAction(operation="restart")),
@@ -121,6 +128,27 @@ def test_settings_become_an_action(fault, action):
 def test_less_cpu_time_than_the_kernel_can_give_is_refused():
     with pytest.raises(ValueError, match=r"cores: 0.001 is less than the kernel can give; write 0.01 or more"):
         ScarceCpu(cores=0.001)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "latency: nothing would happen; write latency, error, or full: true"),
+        ({"full": True, "share": 0.5}, "full: a disk that is full fails every write"),
+        ({"error": "ENOSUCH"}, "error: no such errno 'ENOSUCH'; write e.g. EIO"),
+        ({"latency_s": 1.0, "share": 0.0}, "share: none would be hit"),
+        ({"latency_s": 1.0, "of": ("writes",)}, "of: no operation 'writes'; there are read, write, sync, meta"),
+        ({"latency_s": 1.0, "of": ()}, "of: nothing would be hit"),
+    ],
+)
+def test_a_sick_disk_that_can_not_be_is_refused(settings, said):
+    with pytest.raises(ValueError, match=said):
+        SickDisk(**settings)
+
+
+def test_a_share_of_a_disk_s_operations_is_tried_often_enough_to_be_told_from_its_half():
+    (aimed,) = SickDisk(latency_s=0.5, share=0.05, of=("write",)).aim(FIRST, TOPOLOGY)
+    assert 2 * aimed.action.trials >= packets_for_share(0.05)
 
 
 def shape_of(fault) -> Shape:

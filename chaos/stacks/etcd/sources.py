@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from chaos.errors import UsageError
-from chaos.stacks.fetching import Say, need, run, wheel
-from chaos.stacks.store import sha256
+from chaos.fetching import Say, need, run, wheel
+from chaos.store import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

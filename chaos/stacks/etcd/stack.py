@@ -36,7 +36,7 @@ from chaos.stacks.etcd.settings import (
     nodes,
 )
 from chaos.stacks.etcd.versions import DEFAULT_VERSION, Say, executable, is_path, origin, provide, reported
-from chaos.stacks.store import sha256
+from chaos.store import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -27,7 +27,7 @@ from chaos.errors import UsageError
 from chaos.guess import nearest
 from chaos.stacks.etcd.settings import UNSUPPORTED_ARCH
 from chaos.stacks.etcd.sources import SOURCES, Source
-from chaos.stacks.store import held, kept, stamp
+from chaos.store import held, kept, stamp
 
 DEFAULT_VERSION = "3.5.35"
 SHIPPED = ("3.4.23", "3.5.1", DEFAULT_VERSION)  # what the experiments of this repository ask for

@@ -13,7 +13,7 @@ from chaos.errors import StackError
 from chaos.stacks.flink import zookeeper
 from chaos.stacks.flink.rest import FlinkRest
 from chaos.stacks.flink.settings import JOBMANAGER, TASKMANAGER, ZOOKEEPER, ZOOKEEPER_PORT, servers
-from chaos.stacks.store import sha256
+from chaos.store import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

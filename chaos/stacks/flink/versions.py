@@ -17,11 +17,12 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from chaos import fetching
 from chaos.errors import ChaosgateError, UsageError
 from chaos.guess import nearest
-from chaos.stacks import fetching, java
+from chaos.stacks import java
 from chaos.stacks.flink.settings import COMPONENT, JOBMANAGER, TASKMANAGER, ZOOKEEPER
-from chaos.stacks.store import held, kept
+from chaos.store import held, kept
 
 if TYPE_CHECKING:
     from pathlib import Path

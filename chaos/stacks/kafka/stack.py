@@ -44,15 +44,15 @@ from chaos.stacks.kafka.settings import (
 )
 from chaos.stacks.kafka.versions import DEFAULT_VERSION, Software, origin, provide
 from chaos.stacks.kafka.wire import KafkaError, Wire
-from chaos.stacks.store import sha256
+from chaos.store import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from chaos.fetching import Say
     from chaos.model import Node, Process, StackAction, StackSpec
     from chaos.ports import Clock, Probe, Target
-    from chaos.stacks.fetching import Say
 
 ASK_S = 1.0  # one question to all brokers
 _POLL_S = 0.1  # brokers that start need the machine for themselves

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaos.errors import UsageError
+from chaos.fetching import Say, maven
 from chaos.guess import nearest
 from chaos.stacks import java
-from chaos.stacks.fetching import Say, maven
 from chaos.stacks.kafka.training import BOOTSTRAP, train
-from chaos.stacks.store import held, kept
+from chaos.store import held, kept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

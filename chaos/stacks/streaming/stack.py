@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from chaos.fetching import Say
     from chaos.model import Node, StackAction
     from chaos.ports import Clock, Probe, Target
     from chaos.stacks.crew import Lab
-    from chaos.stacks.fetching import Say
 
 
 @dataclass(slots=True, kw_only=True)

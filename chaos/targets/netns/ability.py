@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from chaos.agent import kernel
 from chaos.agent.shaper import probe
 from chaos.errors import CapabilityError
-from chaos.model import Action, CpuQuota, Cut, Freeze, Power, Shape, Signal, StackAction
-from chaos.targets.netns import cgroups
+from chaos.model import Action, CpuQuota, Cut, DiskFault, Freeze, Power, Shape, Signal, StackAction
+from chaos.targets.netns import cgroups, disks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,9 @@ def _mechanism(action: Action) -> str:
     if isinstance(action, Freeze):
         return "cgroup.freeze" if cgroups.parents().freeze else "SIGSTOP"
     if isinstance(action, Power):
-        return "node init"
+        return f"node init, {_disk(action)}" if action.unsynced_lost else "node init"
+    if isinstance(action, DiskFault):
+        return _disk(action)
     if isinstance(action, CpuQuota):
         if why := no_cpu_limit():
             raise CapabilityError(f"{action.kind}: {why}")
@@ -75,3 +77,9 @@ def _mechanism(action: Action) -> str:
         why = "; ".join(f"{name}: {text}" for name, text in _shapers().items())
         raise CapabilityError(f"{action.kind}: no shaper works here ({why}); `chaosgate doctor` says what would do")
     return "nft" if isinstance(action, Cut) and found != "tap" else found
+
+
+def _disk(action: Action) -> str:
+    if why := disks.why_not():
+        raise CapabilityError(f"{action.kind}: {why}")
+    return disks.FUSE

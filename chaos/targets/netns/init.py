@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class Plot:
     port: str  # its bridge port, in the hub
     groups: tuple[str, ...] = ()
     freezer: str | None = None
+    disk: str = ""  # path of the program that serves its files; "": none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +138,7 @@ class LabInit:
         self._mounts()
         hub = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         for plot in self._plan.plots:
+            self._serve_files(plot)
             self._places[plot.name] = Place(plot=plot, netns=new_netns(hub))
         self._wire_up(hub)
         for place in self._places.values():
@@ -162,6 +165,18 @@ class LabInit:
         hosts.write_text("\n".join(lines) + "\n", encoding="ascii")
         if Path("/etc/hosts").exists():
             syscalls.mount(str(hosts), "/etc/hosts", flags=syscalls.MS_BIND)
+
+    def _serve_files(self, plot: Plot) -> None:
+        """Mount the node's disk over its folder, before any node copies our mounts; it dies with us."""
+        if not plot.disk:
+            return
+        folder, control = wire.disk(self._plan.folder, plot.name)
+        argv = [plot.disk, "--folder", folder, "--control", control]
+        server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
+        assert server.stdout is not None
+        with server.stdout as said:
+            if said.readline().strip() != b"ready":
+                raise TargetError(f"{plot.name}: its disk did not come up; the lab's init.log says why")
 
     def _wire_up(self, hub: int) -> None:
         places = self._places.values()

@@ -17,7 +17,19 @@ from typing import TYPE_CHECKING, Any
 from chaos import fidelity
 from chaos.clock import NS
 from chaos.errors import AgentError, DirtyError, HarnessError, TargetError
-from chaos.model import Aimed, CpuQuota, Evidence, Freeze, Measurement, NodeAction, Power, Proof, Signal, StackAction
+from chaos.model import (
+    Aimed,
+    CpuQuota,
+    DiskFault,
+    Evidence,
+    Freeze,
+    Measurement,
+    NodeAction,
+    Power,
+    Proof,
+    Signal,
+    StackAction,
+)
 from chaos.targets.netns import signs
 from chaos.targets.netns.probing import Plan, flows_of, read_flows, watch_flows
 from chaos.tolerances import CPU_S
@@ -32,6 +44,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 WATCH_S = 1.0
 WATCH_ROUNDS = 5  # the last so many low-rate rounds are judged together
+WATCH_TRIALS = 10  # of a disk, in each of two looks: fewer could not show that half is not the whole
 LOOK_APART_S = 0.25  # between two looks at the CPU time of what should stand still
 SETTLE_S = 4.0  # an effect that is not there by then is a mismatch
 GONE_S = 15.0  # an effect that is still there so long after its undo makes the target dirty
@@ -177,7 +190,7 @@ class NetnsInjection:
         got = {(r[0].source, r[0].sink): fidelity.together(r) for r in self._rounds.values()}
         paths = self._plan.judge(self._target.bare, got, watch=True)
         for part in self._parts:
-            _, found = self._signs_now(part, patience_s=0.0)
+            _, found = self._signs_now(_watched(part), patience_s=0.0)
             mine = fidelity.undoubted([*found, *paths.of(part.aimed.subject)])
             if self._healing.is_set():
                 return
@@ -346,6 +359,13 @@ class NetnsInjection:
         )
         self.events.put(evidence)
         return evidence
+
+
+def _watched(part: Part) -> Part:
+    """Return a part as the watch looks at it: a disk is tried a few times only."""
+    if not isinstance(part.action, DiskFault):
+        return part
+    return replace(part, undo={**part.undo, "trials": min(WATCH_TRIALS, part.action.trials)})
 
 
 def _apart_s(action: NodeAction) -> float:

@@ -29,7 +29,7 @@ from chaos.agent.points import effect
 from chaos.environment import of_children
 from chaos.errors import CapabilityError, TargetError, UsageError
 from chaos.model import Node, Process, ProcessState, Topology, to_json
-from chaos.targets.netns import cgroups, enter, wire
+from chaos.targets.netns import cgroups, disks, enter, wire
 from chaos.targets.netns.init import Plan, Plot
 from chaos.targets.netns.launch import Init, python
 from chaos.targets.netns.sweep import Owned, claim, clear, note_groups
@@ -47,6 +47,7 @@ CAPABILITIES: Mapping[str, str] = {
     "freeze-cgroup": "by cgroup2's freezer: no process can tell",
     "freeze-signal": "by SIGSTOP to every process: the parents of stopped ones can tell",
     "cpu-limit": "a node's CPU time can be limited",
+    "disk": "nodes' files are served by a program of ours, and can be slow, faulty, full or forgetful",
 }
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,61}")
 _FIRST_HOST = 10
@@ -63,6 +64,7 @@ class NodeSpec:
     role: str = ""
     zone: str = ""
     cpu_limit: float | None = None
+    disk: bool = False  # its files are served by a program of ours, which faults can slow down or make fail
 
 
 class Lab:
@@ -91,11 +93,12 @@ class Lab:
         limits = {node.name: node.cpu_limit for node in nodes}
         places = cgroups.parents()
         _check(nodes, places)
+        program = str(disks.program()) if any(node.disk for node in nodes) else ""
         owned = effect("lab.folder", lambda: claim(base.absolute()))
         init = None
         try:
             groups = cgroups.Groups.plan(owned.id, limits, places)
-            plan = _plan(owned, nodes, groups)
+            plan = _plan(owned, nodes, groups, program)
             _furnish(owned.folder, nodes)
             note_groups(owned.folder, groups.tops)
             effect("lab.cgroups", lambda: groups.make(limits))
@@ -150,6 +153,10 @@ class Lab:
         """Return the path of the node's CPU quota; None where it was not asked for, or there is no cgroup for us."""
         self._plot(name)
         return self._groups.quotas.get(name)
+
+    def disk(self, name: str) -> str:
+        """Return the control socket of the program that serves the node's files; "" if none of ours does."""
+        return wire.disk(self.folder, name)[1] if self._plot(name).disk else ""
 
     def folder_of(self, node: str) -> Path:
         """Return the node's data folder: the same path here and on the node."""
@@ -270,7 +277,7 @@ def _check(nodes: Sequence[NodeSpec], places: cgroups.Parents) -> None:
         raise CapabilityError("a lab needs root, of the machine or of a user namespace: unshare --user --map-root-user")
 
 
-def _plan(owned: Owned, nodes: Sequence[NodeSpec], groups: cgroups.Groups) -> Plan:
+def _plan(owned: Owned, nodes: Sequence[NodeSpec], groups: cgroups.Groups, program: str) -> Plan:
     """Decide the addresses: a network of 10/8 that means nothing outside; two labs could even share one."""
     net = f"10.{64 + secrets.randbelow(128)}.{secrets.randbelow(256)}"
     plots = (
@@ -280,6 +287,7 @@ def _plan(owned: Owned, nodes: Sequence[NodeSpec], groups: cgroups.Groups) -> Pl
             port=_port(node.name, i),
             groups=tuple(str(folder) for folder in groups.joined[node.name]),
             freezer=str(groups.freezers[node.name]) if node.name in groups.freezers else None,
+            disk=program if node.disk else "",
         )
         for i, node in enumerate(nodes)
     )
@@ -296,6 +304,7 @@ def _topology(plan: Plan, nodes: Sequence[NodeSpec], places: cgroups.Parents) ->
     found = {"network", "kill", "stop", "power", "freeze", "freeze-signal"}
     found |= {"freeze-cgroup"} if places.freeze else set()
     found |= {"cpu-limit"} if places.limits_cpu else set()
+    found |= {"disk"} if any(node.disk for node in nodes) else set()
     found |= {"root"} if _is_machine_root(Path("/proc/self/uid_map").read_text(encoding="ascii")) else set()
     return Topology(
         nodes=tuple(

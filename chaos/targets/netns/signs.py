@@ -4,6 +4,7 @@
     stop    state T, no CPU time, port silent          healed: runs on, the same start
     freeze  cgroup frozen or state T, port silent      healed: the same
     cpu     the quota is set, held the node back    healed: the quota that was, and held back no more
+    disk    the rule is held, trials are slow or fail   healed: no rule, trials as before
     power   port down, no carrier, init gone           healed: all of it back, processes started again
 
 `undo` is what the agent remembered before the fault, `first` and `second` two looks (chaos/agent/actions), and
@@ -17,7 +18,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from chaos.fidelity import check
-from chaos.model import CpuQuota, Cut, Freeze, Measurement, Power, Proof, Shape, Signal
+from chaos.model import CpuQuota, Cut, DiskFault, Freeze, Measurement, Power, Proof, Shape, Signal
+from chaos.targets.netns import disksigns as disk
 from chaos.tolerances import HIGH
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ def in_force(
         return _without_power(undo, second)
     if isinstance(action, Signal) and action.signal == "KILL":
         return *_ended(undo, second), *_ports(ports, ("refused",), "refuses connections")
+    if isinstance(action, DiskFault):
+        return disk.in_force(action, undo, first, second)
     if isinstance(action, CpuQuota):
         return _held_back(action, undo, first, second)
     if isinstance(action, Signal | Freeze):
@@ -51,7 +55,9 @@ def gone(action: NodeAction, undo: Look, second: Look) -> tuple[Measurement, ...
     if isinstance(action, Power):
         up = bool(second["node_up"] and second["port_up"] and second["carrier"])
         powered = check(f"power of {undo['subject']}", holds=up, why="" if up else _power_text(second))
-        return powered, *_running(undo, second, started_again=True)
+        return powered, *_forgot(undo, second, off=False), *_running(undo, second, started_again=True)
+    if isinstance(action, DiskFault):
+        return disk.gone(action, undo, second)
     if isinstance(action, CpuQuota):
         return _unlimited(undo, second)
     if isinstance(action, Signal | Freeze):
@@ -168,20 +174,28 @@ def _used(node: str, asked: float, first: Look, second: Look) -> Measurement:
 def _unlimited(undo: Look, second: Look) -> tuple[Measurement, ...]:
     back = second["quota"] == undo["before"]
     why = "" if back else f"it is {second['quota']!r}, and was {undo['before']!r}"
-    return check(f"quota of {undo['subject']} as before", holds=back, why=why), *_running(
-        undo, second, started_again=False
-    )
+    return (check(f"quota of {undo['subject']} as before", holds=back, why=why),)
 
 
 def _without_power(undo: Look, second: Look) -> tuple[Measurement, ...]:
     left = [p["name"] for p in second["processes"] if p["stat"] is not None] if not second["node_up"] else ["its init"]
     dark = not second["port_up"] and not second["carrier"]
     return (
+        *_forgot(undo, second, off=True),
         check(f"link of {undo['subject']} without carrier", holds=dark, why="" if dark else _power_text(second)),
         check(
             f"nothing runs on {undo['subject']}", holds=not left, why=f"still there: {', '.join(left)}" if left else ""
         ),
     )
+
+
+def _forgot(undo: Look, second: Look, *, off: bool) -> list[Measurement]:
+    """Judge a disk that was to lose what was not synced: it did, and takes writes again only when the power is back."""
+    if not undo.get("disk"):
+        return []
+    state = second["disk"]
+    name = f"the disk of {undo['subject']} {'lost what was not synced' if off else 'works again'}"
+    return [check(name, holds=state["dark"] == off, why="" if state["dark"] == off else "it takes writes" * off)]
 
 
 def _power_text(second: Look) -> str:

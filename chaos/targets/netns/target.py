@@ -26,11 +26,12 @@ from chaos.agent.trust import believe
 from chaos.environment import of_children
 from chaos.errors import AgentError, CapabilityError, DirtyError, HarnessError, TargetError
 from chaos.fidelity import check
-from chaos.model import Aimed, CpuQuota, Cut, Freeze, NodeAction, Power, Shape, Signal, StackAction, to_json
+from chaos.model import Aimed, CpuQuota, Cut, DiskFault, Freeze, NodeAction, Power, Shape, Signal, StackAction, to_json
 from chaos.piped import PipedProcess
 from chaos.targets.netns import probing
 from chaos.targets.netns.baseline import Baseline
 from chaos.targets.netns.client import AgentClient
+from chaos.targets.netns.disks import FUSE
 from chaos.targets.netns.injection import NetnsInjection
 from chaos.targets.netns.lab import Lab
 from chaos.targets.netns.paths import paths
@@ -110,7 +111,7 @@ class NetnsTarget:
             "shaper": self._greeting["shaper"],
             "meter": self._greeting["meter"],
             "freezer": self._freezer(),
-            "power": "ends processes and link; unsynced writes survive in the page cache",
+            "power": "ends processes and link; unsynced writes survive in the page cache, unless they are to be lost",
         }
 
     # ------------------------------------------------------------ Backends
@@ -129,9 +130,11 @@ class NetnsTarget:
         if isinstance(action, Freeze):
             return self._freezer()
         if isinstance(action, Power):
-            return "node init"
+            return f"node init, {self._disk()}" if action.unsynced_lost else "node init"
         if isinstance(action, CpuQuota):
             return self._quota()
+        if isinstance(action, DiskFault):
+            return self._disk()
         raise CapabilityError(f"{action.kind}: not for a target; {getattr(action, 'operation', '')} is the stack's own")
 
     def _quota(self) -> str:
@@ -139,6 +142,11 @@ class NetnsTarget:
         if not found:
             raise CapabilityError("cpu: no node of this lab has a CPU quota of its own; open it with cpu limits")
         return found.pop()
+
+    def _disk(self) -> str:
+        if "disk" not in self.topology().capabilities:
+            raise CapabilityError("disk: no program of ours serves the files of this lab; open it with disks")
+        return FUSE
 
     def _freezer(self) -> str:
         return "cgroup.freeze" if "freeze-cgroup" in self.topology().capabilities else "SIGSTOP"
@@ -253,6 +261,8 @@ class NetnsTarget:
                 "port": self.lab.port(node.name),
                 "freezer": str(self.lab.freezer(node.name) or ""),
                 "quota": str(self.lab.quota(node.name) or ""),
+                "folder": str(self.lab.folder_of(node.name)),
+                "disk": self.lab.disk(node.name),
             }
             for node in self.topology().nodes
         ]

@@ -51,6 +51,11 @@ _REQUEST_BYTES = 1 << 20
 _PATIENCE_S = 1.0  # with an asker that connects and says nothing; an init has others to serve
 
 
+def disk(lab: str | Path, node: str) -> tuple[str, str]:
+    """Return the folder of a node's files, and the control socket of what serves them, if anything of ours does."""
+    return str(Path(lab, "nodes", node)), str(Path(lab, "run", f"{node}.disk"))
+
+
 def call(socket_path: str | Path, request: Mapping[str, Any], timeout_s: float = 10.0) -> dict[str, Any]:
     """Ask one thing and return the answer without its "ok".
 

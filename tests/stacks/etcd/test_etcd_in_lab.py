@@ -8,7 +8,7 @@ from chaos.errors import CapabilityError
 from chaos.model import StackAction, StackSpec
 from chaos.stacks.etcd.stack import EtcdStack
 from chaos.stacks.etcd.versions import DEFAULT_VERSION, provide
-from chaos.stacks.store import sha256
+from chaos.store import sha256
 from chaos.targets.netns.lab import Lab, NodeSpec
 from tests.stacks.etcd.loopback import until
 

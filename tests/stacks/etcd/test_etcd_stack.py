@@ -10,7 +10,7 @@ from chaos.model import StackAction, StackSpec, Topology
 from chaos.stacks import STACKS
 from chaos.stacks.etcd.stack import EtcdStack
 from chaos.stacks.etcd.versions import SHIPPED, provide
-from chaos.stacks.store import sha256
+from chaos.store import sha256
 from tests.stacks.etcd.clusters import cluster
 from tests.stacks.etcd.loopback import Loopback, until
 

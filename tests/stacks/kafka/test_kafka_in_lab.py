@@ -17,7 +17,7 @@ from chaos.stacks.kafka.client import views
 from chaos.stacks.kafka.ready import READY_TOPIC, not_writable
 from chaos.stacks.kafka.stack import KafkaStack
 from chaos.stacks.kafka.versions import DEFAULT_VERSION, provide
-from chaos.stacks.store import sha256
+from chaos.store import sha256
 from chaos.targets.netns.lab import NodeSpec
 from chaos.targets.netns.target import open_netns
 from chaos.testing import check_stack

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.stacks import store
+from chaos import store
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +128,7 @@ def test_threads_side_by_side_fill_once():
 
 def test_processes_side_by_side_fill_once(tmp_path):
     code = (
-        "import pathlib, sys, time; from chaos.stacks import store\n"
+        "import pathlib, sys, time; from chaos import store\n"
         "def fill(folder):\n"
         "    open(sys.argv[1], 'a').write('filled\\n'); time.sleep(0.3); (folder / 'x').write_text('x')\n"
         "store.kept('things', '1.0', fill)\n"

@@ -7,8 +7,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from chaos import fetching
 from chaos.errors import UsageError
-from chaos.stacks import fetching
 
 POM = "{http://maven.apache.org/POM/4.0.0}"
 
