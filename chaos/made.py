@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+PROBED = ("lag", "last-stable-lag", "flink-job-state", "flink-restarts", "checkpoints-completed", "checkpoints-failed")
 MS = NS // 1000
 
 

@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from chaos.clock import NS, ns
 from chaos.conformance import assert_frozen, check_fault, check_stack, check_target
-from chaos.made import MS, MadeTopics
+from chaos.made import MS, PROBED, MadeTopics
 from chaos.model import (
     Event,
     EventKind,
@@ -63,7 +63,6 @@ __all__ = [
 
 NODES = ("etcd1", "etcd2", "etcd3")
 RUN_ID = "run"
-PROBED = ("lag", "last-stable-lag", "flink-job-state", "flink-restarts", "checkpoints-completed", "checkpoints-failed")
 
 
 class FakeClock:
@@ -105,11 +104,8 @@ class RecordingBuilder:
         self.readings: list[Reading] = []
         self.logs: dict[str, str] = {}
         self.topics = MadeTopics()
-        self.run: dict[str, Any] = {
-            "load": {"rate_per_s": rate_per_s, "closed_loop": False},
-            "experiment": "made",
-            "stack": "etcd",
-        }
+        load = {"rate_per_s": rate_per_s, "closed_loop": False}
+        self.run: dict[str, Any] = {"load": load, "experiment": "made", "stack": "etcd"}
         self._rng = np.random.default_rng(seed)
         self._counts = {"ok": 0, "failed": 0, "unknown": 0, "dropped": 0}
         self._keys = 0
