@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 MEMBERS = tuple(Node(name=f"n{i}", role="member", address=f"192.0.2.{i}", zone="ab"[i % 2]) for i in (1, 2, 3))
 CLIENT = Node(name="client1", role="client", address="192.0.2.9")  # RFC 5737: addresses for examples
 TOPOLOGY = Topology(nodes=(*MEMBERS, CLIENT))
-TOUCHED = frozenset({"processes", "packets", "links", "cpu", "disk"})
+TOUCHED = frozenset({"processes", "packets", "links", "cpu", "disk", "clock"})
 PROVED_S = 60.0  # until a real target must have confirmed a fault, or proved its heal
 PROMPT_S = 2.0  # what "returns at once" may take on a busy machine
 NOBODY = "nobody-is-called-this"

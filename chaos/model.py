@@ -236,9 +236,18 @@ class DiskFault:
     seed: int = 1
 
 
-NodeAction = Shape | Cut | Signal | Freeze | Power | CpuQuota | DiskFault
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockSkew:
+    """The node's wall clock is `offset_s` ahead of the machine's (negative: behind), for all of its processes."""
+
+    kind: ClassVar[str] = "clock"
+    cuts_control: ClassVar[bool] = False
+    offset_s: float
+
+
+NodeAction = Shape | Cut | Signal | Freeze | Power | CpuQuota | DiskFault | ClockSkew
 NODE_ACTIONS: Mapping[str, type[NodeAction]] = {
-    a.kind: a for a in (Shape, Cut, Signal, Freeze, Power, CpuQuota, DiskFault)
+    a.kind: a for a in (Shape, Cut, Signal, Freeze, Power, CpuQuota, DiskFault, ClockSkew)
 }
 
 

@@ -22,7 +22,7 @@ from chaos.ports import LimitsCpu, NamesOrigins, ProvidesVersions
 from chaos.positions import Page, locate, scalars
 from chaos.room import deepest, expected, too_large
 from chaos.stacks import STACKS
-from chaos.targets import TARGETS, TargetKind
+from chaos.targets import TARGETS, TargetKind, Wants
 from gates.enough import too_little
 
 if TYPE_CHECKING:
@@ -68,8 +68,11 @@ def provide(experiments: Sequence[Experiment], target: str, say: Callable[[str],
         try:
             if isinstance(stack, ProvidesVersions):
                 stack.provide(_replacements(experiment), say)
-            if disks_of(experiment, stack):
+            wants = wants_of(experiment, stack)
+            if wants.disks:
                 target_kind(target).provide_disks(say)
+            if wants.clocks:
+                target_kind(target).provide_clocks(say)
         except OSError as error:
             why = f"{error.filename or cache()}: {error.strerror or error}"
             raise UsageError(f"{why}; name a folder that you may write to by CHAOSGATE_CACHE") from error
@@ -184,21 +187,31 @@ def limits_of(stack: Stack) -> Mapping[str, float]:
     return stack.cpu_limits() if isinstance(stack, LimitsCpu) else {}
 
 
-def limitable(experiment: Experiment, stack: Stack) -> Mapping[str, float]:
-    """Return `limits_of`, and inf for every other node where a fault limits CPU time: it needs a cgroup from the start.
+def wants_of(experiment: Experiment, stack: Stack) -> Wants:
+    """Return what the experiment wants of its nodes: limits of the stack's, and what faults need to be able to act.
 
-    Whoever has a cgroup of its own gets CPU time as one, so such a run is not quite like one without; all its phases
-    are alike.
+    A fault of CPU time needs a cgroup for every node: whoever has one of its own gets CPU time as one, so that such a
+    run is not quite like one without. Files and clocks are those of all nodes but clients.
     """
     scarce = any("cpu" in getattr(step.fault, "touches", ()) for step in experiment.steps)
-    return {**(dict.fromkeys((node.name for node in stack.nodes()), math.inf) if scarce else {}), **limits_of(stack)}
+    limitable = dict.fromkeys((node.name for node in stack.nodes()), math.inf) if scarce else {}
+    servers = frozenset(node.name for node in stack.nodes() if node.role != CLIENT)
+    return Wants(
+        cpu={**limitable, **limits_of(stack)},
+        disks=servers if _anybody(experiment, "wants_disk") else frozenset(),
+        clocks=servers if _anybody(experiment, "wants_clock") else frozenset(),
+    )
 
 
-def disks_of(experiment: Experiment, stack: Stack) -> frozenset[str]:
-    """Return the nodes whose files a fault may touch: all but clients, from the start, so that all phases are alike."""
-    if not any(getattr(step.fault, "wants_disk", False) for step in experiment.steps):
-        return frozenset()
-    return frozenset(node.name for node in stack.nodes() if node.role != CLIENT)
+def _anybody(experiment: Experiment, wants: str) -> bool:
+    return any(getattr(step.fault, wants, False) for step in experiment.steps)
+
+
+def _blind_clocks(experiment: Experiment) -> Iterator[str]:
+    """Yield a fault of the clock on a stack whose programs ask the kernel themselves."""
+    kind = STACKS[experiment.stack.name]
+    if (why := getattr(kind, "no_clock", "")) and _anybody(experiment, "wants_clock"):
+        yield f"{experiment.name}: clock: {why}"
 
 
 def _blind_limits(experiment: Experiment) -> Iterator[str]:
@@ -221,6 +234,7 @@ def refuse_what_cannot_run(experiments: Sequence[Experiment], options: Options) 
         if limits and (why_not := kind.no_cpu_limit()):
             missing.append(f"{experiment.name}: cpu-limit on {', '.join(limits)}: {why_not}")
         missing.extend(_blind_limits(experiment))
+        missing.extend(_blind_clocks(experiment))
         for action in actions(experiment, timeline(experiment)):
             try:
                 kind.backend(action)

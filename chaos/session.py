@@ -29,7 +29,7 @@ from chaos.model import Decision, Event, EventKind
 from chaos.options import Options, with_options
 from chaos.plan import plan
 from chaos.ports import ComparesReplicas, HasProbes
-from chaos.preflight import disks_of, limitable
+from chaos.preflight import wants_of
 from chaos.recording import Recorder, Recording
 from chaos.stacks import STACKS
 from chaos.stage import Flags, Progress, Stage
@@ -140,9 +140,8 @@ def _carry_out(
 ) -> None:
     folder, clock = recorder.folder, MonotonicClock()
     stack = STACKS[experiment.stack.name](experiment)
-    cpu = limitable(experiment, stack)
-    disks = disks_of(experiment, stack)
-    opening = TARGETS[options.target].open(stack.nodes(), cpu=cpu, disks=disks, evidence=folder / "evidence")
+    wants = wants_of(experiment, stack)
+    opening = TARGETS[options.target].open(stack.nodes(), wants=wants, evidence=folder / "evidence")
     with opening as target, waking(flags, clock):
         recorder.run(target=dict(target.describe()), topology=target.topology())
         source = traffic.source(experiment, stack, target, recorder)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chaos.model import Burst, CpuQuota, Cut, DiskFault, Impairment, NodeAction, Shape, Signal
+from chaos.model import Burst, ClockSkew, CpuQuota, Cut, DiskFault, Impairment, NodeAction, Shape, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +33,7 @@ UNDELAYED_MS = 20.0  # where nothing that is asked delays (a kill, a cut): what 
 TAIL_S = 0.3  # beyond the greatest delay asked, waited for the last packets
 CPU_S = 1.0  # ten periods of a quota, between two looks at what was used of it
 TRIAL_S = 0.002  # one operation on a disk that is not slow, on a machine that is busy
+CLOCK_S = 1.5  # after which every process has read its offset again (libfaketime: once a second)
 KILL_S = 0.2  # a killed process is seen to have ended at once
 CUT_PACKETS = 50
 PARETO_PACKETS = 3000  # its long tail makes p90 uncertain; 1000 leave half the spread undecided in every second check
@@ -88,6 +89,8 @@ def needed(action: NodeAction) -> Need:
     """Return what it takes to confirm `action` with the stated error rates. A shorter step is a mistake."""
     if isinstance(action, Shape):
         return needed_for(action.impairment)
+    if isinstance(action, ClockSkew):
+        return Need(packets=TOLERANCES["process"].packets, seconds=CLOCK_S + TAIL_S)
     if isinstance(action, CpuQuota):
         return Need(packets=TOLERANCES["process"].packets, seconds=CPU_S + TAIL_S)
     if isinstance(action, DiskFault):

@@ -15,7 +15,7 @@ from chaos.faults import FAULTS
 from chaos.model import Aimed, Cut, Freeze, Node, Process, Proof, Signal, StackAction, StackSpec
 from chaos.ports import Backends, RunsProcesses
 from chaos.stacks import STACKS
-from chaos.targets import TARGETS
+from chaos.targets import TARGETS, Wants
 from chaos.targets.memory import MemoryTarget, Told
 from chaos.testing import check_fault, check_stack, check_target
 from tests.staged import NODES, ToldStack
@@ -30,6 +30,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "loss": {"share": 0.1},
     "cpu": {"cores": 0.1},
     "disk": {"latency_s": 0.05},
+    "clock": {"ahead_s": 30.0},
     "rescale": {"parallelism": 1},
     "upgrade": {"to": "v2"},
     "shape": {"delay_s": 0.05},
@@ -78,7 +79,7 @@ STOP, RESTART = Signal(signal="STOP"), StackAction(operation="restart")
             aiming(lambda v: [Aimed(subject="n1", action=Signal(process=str(next(NUMBERS))))]),
             "not the same",
         ),
-        (aiming(lambda v: (), touches=frozenset({"disks"})), "there are cpu, disk, links"),
+        (aiming(lambda v: (), touches=frozenset({"disks"})), "there are clock, cpu, disk, links"),
         (dataclass(type("Loose", (), {"__annotations__": {"x": int}, "x": 1}))(), "make the dataclass frozen"),
         (object(), "make it a dataclass"),
     ],
@@ -184,7 +185,7 @@ real = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, of a user names
 @real
 def test_the_embedded_lab_conforms(tmp_path):
     nodes = [Node(name=f"conf{n}", role="member", address="") for n in (1, 2)]
-    with TARGETS["netns"].open(nodes, cpu={}, evidence=tmp_path) as target:
+    with TARGETS["netns"].open(nodes, wants=Wants(), evidence=tmp_path) as target:
         target.start("conf1", Process(name="sleep", argv=("sleep", "600"), log=str(tmp_path / "sleep.log")))
         check_target(target)
 

@@ -59,7 +59,7 @@ def test_one_shaper_will_do_and_without_any_what_touches_packets_is_not_here():
     can, _, cannot = said.partition("; not here: ")
     assert cannot == "latency, loss, partition and shape"
     assert can == (
-        "ready: cpu, disk, freeze, kill, pause, power, replace, rescale, restart, resubmit and upgrade"
+        "ready: clock, cpu, disk, freeze, kill, pause, power, replace, rescale, restart, resubmit and upgrade"
         " can be gated here"
     )
 

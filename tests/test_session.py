@@ -78,8 +78,8 @@ class World:
         self.forgotten = 0
 
     @contextmanager
-    def open(self, nodes, *, cpu, disks, evidence):
-        self.asked.append((tuple(nodes), cpu, evidence))
+    def open(self, nodes, *, wants, evidence):
+        self.asked.append((tuple(nodes), wants.cpu, evidence))
         if self.open_raises:
             raise self.open_raises
         self.targets.append(MemoryTarget(nodes, told=self.told, clock=Fast()))

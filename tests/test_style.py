@@ -169,9 +169,10 @@ SHIPPED = (
     "chaos.jsonlines",
     "chaos.piped",
     "chaos.targets.netns.wire",
+    "chaos.targets.netns.syscalls",
 )
 
-BESIDE = ("errors", "clock", "environment", "jsonlines", "piped", "targets/netns/wire")  # what the agent takes
+BESIDE = ("errors", "clock", "environment", "jsonlines", "piped", "targets/netns/wire", "targets/netns/syscalls")
 
 
 def test_what_is_shipped_to_nodes_needs_the_standard_library_only():

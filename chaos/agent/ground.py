@@ -46,6 +46,7 @@ class Place:
     quota: str = ""  # path of cpu.max or cpu.cfs_quota_us; "": its CPU time can't be limited
     folder: str = ""  # the node's files, as the node and we see them
     disk: str = ""  # control socket of what serves them; "": the machine's own file system does
+    clock: Mapping[str, str] = field(default_factory=dict)  # environment by which its processes read its own wall clock
 
 
 @dataclass(slots=True, kw_only=True)

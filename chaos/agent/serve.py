@@ -1,6 +1,7 @@
 """JSON lines on stdin and stdout: {"id", "op", …} ─▶ {"id", "ok": true, …} | {"id", "error": …}; also {"event": …}.
 
-hello    nodes [{name, address, socket, netns, port, freezer, quota, folder, disk}], lab_socket, hub_netns, journal,
+hello    nodes [{name, address, socket, netns, port, freezer, quota, folder, disk,
+         clock}], lab_socket, hub_netns, journal,
          lease_s, shaper
          (netns and hub_netns: path of a namespace, or the number of an inherited descriptor)
 inject   name, subject, action, deadline_s         heal     name

@@ -4,14 +4,15 @@
 
 Beside its settings a fault class says, for the planner: `momentary` (an operation that ends by itself: no `for`),
 `takes_away` (a victim can't be counted on while it lasts: a quorum may break), `touches` (processes, packets, links,
-cpu, disk: two faults that touch the same of one victim at one time contradict each other). Faults of others join the
-table by the entry point group `chaosgate.faults`.
+cpu, disk, clock: two faults that touch the same of one victim at one time contradict each other). Faults of others join
+the table by the entry point group `chaosgate.faults`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chaos.faults.clock import WrongClock
 from chaos.faults.cpu import ScarceCpu
 from chaos.faults.disk import SickDisk
 from chaos.faults.freeze import FrozenNode
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _OWN: Mapping[str, type[Any]] = {
+    "clock": WrongClock,
     "cpu": ScarceCpu,
     "disk": SickDisk,
     "freeze": FrozenNode,

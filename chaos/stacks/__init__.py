@@ -49,6 +49,7 @@ class StackKind:
     readings: tuple[str, ...] = ()
     roles_of: tuple[str, ...] = ()
     log_reader: LogReader | None = None
+    no_clock: str = ""  # why its programs can't be told a wrong time, and what would do
 
     def __call__(self, experiment: Experiment) -> Stack:
         """Return the stack, not yet started; UsageError if its settings are wrong."""
@@ -91,6 +92,7 @@ STACKS: Mapping[str, StackKind] = Table(
             state_gates={"exact": ("acknowledged-writes", "linearizable", "replicas-equal")},
             readings=("quorum",),
             log_reader=etcd_logs.suspicious_lines,
+            no_clock="etcd is a static Go program and asks the kernel for the time itself; aim it at another stack",
         ),
         "kafka": StackKind(
             settings_type=kafka.KafkaSettings,

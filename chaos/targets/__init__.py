@@ -8,13 +8,13 @@ A stranger's package adds a target by the entry point group `chaosgate.targets`;
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from chaos.registry import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -23,15 +23,23 @@ if TYPE_CHECKING:
     from chaos.ports import Target
 
 
-class OpensTarget(Protocol):
-    """Opens a target with the nodes that a stack wants; files go to `evidence`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wants:
+    """What an experiment wants of its nodes from the start, by their names, so that all phases of a run are alike.
 
-    `cpu` limits nodes (node → cores; inf: not yet, but a fault may). `disks` are nodes whose files faults will touch.
+    `cpu` limits nodes to cores (inf: not yet, but a fault may); `disks` and `clocks` are nodes whose files and whose
+    wall clocks a fault may touch.
     """
 
-    def __call__(
-        self, nodes: Sequence[Node], *, cpu: Mapping[str, float], evidence: Path, disks: Collection[str] = ()
-    ) -> AbstractContextManager[Target]:
+    cpu: Mapping[str, float] = field(default_factory=dict)
+    disks: frozenset[str] = frozenset()
+    clocks: frozenset[str] = frozenset()
+
+
+class OpensTarget(Protocol):
+    """Opens a target with the nodes that a stack wants, and what is wanted of them; files go to `evidence`."""
+
+    def __call__(self, nodes: Sequence[Node], *, wants: Wants, evidence: Path) -> AbstractContextManager[Target]:
         """Return the context manager."""
         ...
 
@@ -44,11 +52,10 @@ class TargetKind:
     backend: Callable[[Action], str]
     no_cpu_limit: Callable[[], str] = lambda: ""  # why nodes can't be limited, and what would do
     provide_disks: Callable[[Say], object] = lambda _: None  # fetches or builds what serves the files of nodes
+    provide_clocks: Callable[[Say], object] = lambda _: None  # the same for what gives them clocks of their own
 
 
-def _open_netns(
-    nodes: Sequence[Node], *, cpu: Mapping[str, float], evidence: Path, disks: Collection[str] = ()
-) -> AbstractContextManager[Target]:
+def _open_netns(nodes: Sequence[Node], *, wants: Wants, evidence: Path) -> AbstractContextManager[Target]:
     from chaos.places import labs  # noqa: PLC0415  # loaded when it is used, here and below
     from chaos.targets.netns.lab import NodeSpec  # noqa: PLC0415
     from chaos.targets.netns.target import clear_leftovers, open_netns  # noqa: PLC0415
@@ -56,7 +63,15 @@ def _open_netns(
     base = labs()
     clear_leftovers(base)
     specs = [
-        NodeSpec(name=n.name, role=n.role, zone=n.zone, cpu_limit=cpu.get(n.name), disk=n.name in disks) for n in nodes
+        NodeSpec(
+            name=n.name,
+            role=n.role,
+            zone=n.zone,
+            cpu_limit=wants.cpu.get(n.name),
+            disk=n.name in wants.disks,
+            clock=n.name in wants.clocks,
+        )
+        for n in nodes
     ]
     return open_netns(specs, base=base, evidence=evidence)
 
@@ -79,6 +94,12 @@ def _netns_provide_disks(say: Say) -> object:
     return program(say)
 
 
+def _netns_provide_clocks(say: Say) -> object:
+    from chaos.targets.netns.clocks import library  # noqa: PLC0415
+
+    return library(say)
+
+
 TARGETS: Mapping[str, TargetKind] = Table(
     {
         "netns": TargetKind(
@@ -86,6 +107,7 @@ TARGETS: Mapping[str, TargetKind] = Table(
             backend=_netns_backend,
             no_cpu_limit=_netns_no_cpu_limit,
             provide_disks=_netns_provide_disks,
+            provide_clocks=_netns_provide_clocks,
         )
     },
     "chaosgate.targets",

@@ -74,6 +74,7 @@ WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "cut": _cut,
     "shape": _shape,
     "stack": _stack,
+    "clock": lambda action: f"wall clock {action.get('offset_s', 0.0):+g} s",
     "disk": _disk,
     "cpu": lambda action: f"at most {action.get('cores', 0):g} cores of CPU time",
     "freeze": lambda _: "whole node frozen",

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import chaos.faults
 from chaos.faults import FAULTS
+from chaos.faults.clock import WrongClock
 from chaos.faults.cpu import ScarceCpu
 from chaos.faults.disk import SickDisk
 from chaos.faults.freeze import FrozenNode
@@ -24,7 +25,20 @@ from chaos.faults.restart import Restart
 from chaos.faults.resubmit import Resubmit
 from chaos.faults.shape import Shaped
 from chaos.faults.upgrade import Upgrade
-from chaos.model import CpuQuota, Cut, Direction, DiskFault, Freeze, Node, Power, Shape, Signal, StackAction, Topology
+from chaos.model import (
+    ClockSkew,
+    CpuQuota,
+    Cut,
+    Direction,
+    DiskFault,
+    Freeze,
+    Node,
+    Power,
+    Shape,
+    Signal,
+    StackAction,
+    Topology,
+)
 from chaos.tolerances import packets_for_share
 
 MEMBERS = tuple(Node(name=f"etcd{n}", role="member", address=f"10.1.1.{n}") for n in (1, 2, 3))
@@ -37,6 +51,7 @@ SETTINGS = {
     "loss": {"share": 0.05},
     "cpu": {"cores": 0.1},
     "disk": {"latency_s": 0.05},
+    "clock": {"ahead_s": 30.0},
     "shape": {"duplicate": 0.1},
     "replace": {"version": "3.5.35"},
     "rescale": {"parallelism": 1},
@@ -74,7 +89,7 @@ def test_settings_are_frozen(name, fault):
 def test_each_fault_tells_the_planner_what_it_is(name, fault):
     assert isinstance(fault.momentary, bool), name
     assert isinstance(fault.takes_away, bool), name
-    assert fault.touches <= {"processes", "packets", "links", "cpu", "disk"}, name
+    assert fault.touches <= {"processes", "packets", "links", "cpu", "disk", "clock"}, name
 
 
 @pytest.mark.parametrize(("name", "fault"), every_fault())
@@ -103,6 +118,8 @@ def test_aiming_twice_gives_the_same(name, fault):
         (SickDisk(latency_s=0.05), DiskFault(ops=("write", "sync"), delay_s=0.05, trials=20)),
         (SickDisk(full=True), DiskFault(ops=("write",), error="ENOSPC", trials=20)),
         (SickDisk(error="EIO", of=("read",)), DiskFault(ops=("read",), error="EIO", trials=20)),
+        (WrongClock(ahead_s=30), ClockSkew(offset_s=30.0)),
+        (WrongClock(behind_s=2.5), ClockSkew(offset_s=-2.5)),
         (ScarceCpu(cores=0.25), CpuQuota(cores=0.25)),
         (PowerLoss(), Power()),
         (Restart(), StackAction(operation="restart")),
@@ -128,6 +145,12 @@ def test_settings_become_an_action(fault, action):
 def test_less_cpu_time_than_the_kernel_can_give_is_refused():
     with pytest.raises(ValueError, match=r"cores: 0.001 is less than the kernel can give; write 0.01 or more"):
         ScarceCpu(cores=0.001)
+
+
+@pytest.mark.parametrize("settings", [{}, {"ahead_s": 1.0, "behind_s": 1.0}])
+def test_a_clock_is_either_ahead_or_behind(settings):
+    with pytest.raises(ValueError, match="ahead: a clock is either ahead or behind"):
+        WrongClock(**settings)
 
 
 @pytest.mark.parametrize(

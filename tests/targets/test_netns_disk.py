@@ -190,7 +190,7 @@ def test_a_power_loss_takes_what_was_not_synced_and_nothing_else(tmp_path):
 def test_a_power_loss_without_a_disk_of_ours_loses_nothing_and_one_that_should_is_refused(tmp_path):
     with lab(tmp_path, disk=False) as target:
         for action in (Power(unsynced_lost=True), SLOW):
-            with pytest.raises(CapabilityError, match="no program of ours serves the files"):
+            with pytest.raises(CapabilityError, match="no program of ours serves this lab"):
                 injected(target, action)
         before = size(target, "loose")
         injection = injected(target, Power())

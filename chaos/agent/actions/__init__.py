@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from chaos.agent.actions import cpu, cut, disk, freeze, power, shape, signal
+from chaos.agent.actions import clock, cpu, cut, disk, freeze, power, shape, signal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,5 +37,14 @@ class Kind(Protocol):
 
 
 ACTIONS: Mapping[str, Kind] = MappingProxyType(
-    {"shape": shape, "cut": cut, "signal": signal, "freeze": freeze, "power": power, "cpu": cpu, "disk": disk}
+    {
+        "shape": shape,
+        "cut": cut,
+        "signal": signal,
+        "freeze": freeze,
+        "power": power,
+        "cpu": cpu,
+        "disk": disk,
+        "clock": clock,
+    }
 )

@@ -6,14 +6,13 @@ Each `fetch` works in a scratch folder and returns the binary in it; it needs no
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from chaos.errors import UsageError
-from chaos.fetching import Say, need, run, wheel
+from chaos.fetching import Say, debian, need, run, wheel
 from chaos.store import sha256
 
 if TYPE_CHECKING:
@@ -49,15 +48,8 @@ class DebianPackage:
 
     def fetch(self, scratch: Path, say: Say) -> Path:
         """Download and unpack the package."""
-        need("apt-get", "dpkg", why=self.origin, would_do=_OR_A_PATH)
         say(f"downloading {self.origin}")
-        # The sandbox user _apt can't enter our folder; only root has that sandbox.
-        sandbox = ("-o", "APT::Sandbox::User=root") if os.geteuid() == 0 else ()
-        hint = "run `apt-get update` if its lists are missing or old"
-        run(["apt-get", "-q", *sandbox, "download", self.name], cwd=scratch, hint=hint)
-        package = next(iter(scratch.glob("*.deb")))
-        run(["dpkg", "-x", package.name, "unpacked"], cwd=scratch, hint="is the disk full?")
-        return scratch / "unpacked/usr/bin/etcd"
+        return debian(self.name, scratch, would_do=_OR_A_PATH) / "usr/bin/etcd"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

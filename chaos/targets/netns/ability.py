@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from chaos.agent import kernel
 from chaos.agent.shaper import probe
 from chaos.errors import CapabilityError
-from chaos.model import Action, CpuQuota, Cut, DiskFault, Freeze, Power, Shape, Signal, StackAction
-from chaos.targets.netns import cgroups, disks
+from chaos.model import Action, StackAction
+from chaos.targets.netns import cgroups, clocks, disks
+from chaos.targets.netns.mechanisms import Means, mechanism
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,7 @@ def backend(action: Action) -> str:
     """Return the mechanism that would carry out `action`; CapabilityError naming what is missing, for its heal too."""
     if isinstance(action, StackAction):
         return "the stack's own operation"
-    found = _mechanism(action)
+    found = mechanism(action, _means())
     if why := _unprovable():
         raise CapabilityError(
             f"{action.kind}: that it is healed could not be proved ({why}); `chaosgate doctor` says what would do"
@@ -58,28 +59,25 @@ def backend(action: Action) -> str:
     return found
 
 
-def _mechanism(action: Action) -> str:
-    if isinstance(action, Signal):
-        return f"SIG{action.signal}"
-    if isinstance(action, Freeze):
-        return "cgroup.freeze" if cgroups.parents().freeze else "SIGSTOP"
-    if isinstance(action, Power):
-        return f"node init, {_disk(action)}" if action.unsynced_lost else "node init"
-    if isinstance(action, DiskFault):
-        return _disk(action)
-    if isinstance(action, CpuQuota):
-        if why := no_cpu_limit():
-            raise CapabilityError(f"{action.kind}: {why}")
-        return "cpu.max" if cgroups.parents().cpu_v2 else "cpu.cfs_quota_us"
-    assert isinstance(action, Shape | Cut)
+@functools.cache
+def _means() -> Means:
     found = shaper()
-    if not found:
-        why = "; ".join(f"{name}: {text}" for name, text in _shapers().items())
-        raise CapabilityError(f"{action.kind}: no shaper works here ({why}); `chaosgate doctor` says what would do")
-    return "nft" if isinstance(action, Cut) and found != "tap" else found
-
-
-def _disk(action: Action) -> str:
-    if why := disks.why_not():
-        raise CapabilityError(f"{action.kind}: {why}")
-    return disks.FUSE
+    why = "; ".join(f"{name}: {text}" for name, text in _shapers().items())
+    no_shaper = f"no shaper works here ({why}); `chaosgate doctor` says what would do"
+    places = cgroups.parents()
+    reasons = {
+        "shaper": "" if found else no_shaper,
+        "quota": no_cpu_limit(),
+        "disk": disks.why_not(),
+        "clock": clocks.why_not(),
+    }
+    return Means(
+        freezer="cgroup.freeze" if places.freeze else "SIGSTOP",
+        there={
+            "shaper": found,
+            "quota": "cpu.max" if places.cpu_v2 else "cpu.cfs_quota_us",
+            "disk": disks.FUSE,
+            "clock": clocks.MECHANISM,
+        },
+        why_not={what: reason for what, reason in reasons.items() if reason},
+    )

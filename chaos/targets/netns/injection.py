@@ -19,6 +19,7 @@ from chaos.clock import NS
 from chaos.errors import AgentError, DirtyError, HarnessError, TargetError
 from chaos.model import (
     Aimed,
+    ClockSkew,
     CpuQuota,
     DiskFault,
     Evidence,
@@ -32,7 +33,7 @@ from chaos.model import (
 )
 from chaos.targets.netns import signs
 from chaos.targets.netns.probing import Plan, flows_of, read_flows, watch_flows
-from chaos.tolerances import CPU_S
+from chaos.tolerances import CLOCK_S, CPU_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -370,8 +371,8 @@ def _watched(part: Part) -> Part:
 
 def _apart_s(action: NodeAction) -> float:
     """Return how far apart two looks are that tell what was used in between."""
-    if isinstance(action, CpuQuota):
-        return CPU_S
+    if isinstance(action, CpuQuota | ClockSkew):
+        return CPU_S if isinstance(action, CpuQuota) else CLOCK_S
     return LOOK_APART_S if isinstance(action, Signal | Freeze) else 0.0
 
 

@@ -21,7 +21,7 @@ import secrets
 import subprocess
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -29,7 +29,7 @@ from chaos.agent.points import effect
 from chaos.environment import of_children
 from chaos.errors import CapabilityError, TargetError, UsageError
 from chaos.model import Node, Process, ProcessState, Topology, to_json
-from chaos.targets.netns import cgroups, disks, enter, wire
+from chaos.targets.netns import cgroups, clocks, disks, enter, wire
 from chaos.targets.netns.init import Plan, Plot
 from chaos.targets.netns.launch import Init, python
 from chaos.targets.netns.sweep import Owned, claim, clear, note_groups
@@ -47,6 +47,7 @@ CAPABILITIES: Mapping[str, str] = {
     "freeze-cgroup": "by cgroup2's freezer: no process can tell",
     "freeze-signal": "by SIGSTOP to every process: the parents of stopped ones can tell",
     "cpu-limit": "a node's CPU time can be limited",
+    "clock": "nodes' processes have a wall clock of their own, which can be wrong",
     "disk": "nodes' files are served by a program of ours, and can be slow, faulty, full or forgetful",
 }
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,61}")
@@ -64,19 +65,29 @@ class NodeSpec:
     role: str = ""
     zone: str = ""
     cpu_limit: float | None = None
+    clock: bool = False  # its processes have a wall clock of their own, which faults can set
     disk: bool = False  # its files are served by a program of ours, which faults can slow down or make fail
 
 
 class Lab:
     """A lab that stands; a context manager. Safe to use from several threads."""
 
-    def __init__(self, owned: Owned, groups: cgroups.Groups, plan: Plan, init: Init, topology: Topology) -> None:
+    def __init__(
+        self,
+        owned: Owned,
+        groups: cgroups.Groups,
+        plan: Plan,
+        init: Init,
+        topology: Topology,
+        environments: Mapping[str, Mapping[str, str]],
+    ) -> None:
         self._owned = owned
         self._groups = groups
         self._plots = {plot.name: plot for plot in plan.plots}
         self._init = init
         self._closing = threading.Lock()
         self._closed = False
+        self._clocks = environments
         self.id = owned.id
         self.folder = owned.folder
         self.topology = topology
@@ -94,6 +105,7 @@ class Lab:
         places = cgroups.parents()
         _check(nodes, places)
         program = str(disks.program()) if any(node.disk for node in nodes) else ""
+        library = str(clocks.library()) if any(node.clock for node in nodes) else ""
         owned = effect("lab.folder", lambda: claim(base.absolute()))
         init = None
         try:
@@ -103,7 +115,8 @@ class Lab:
             note_groups(owned.folder, groups.tops)
             effect("lab.cgroups", lambda: groups.make(limits))
             init = effect("lab.init", lambda: Init(plan, lock=owned.lock, log=owned.folder / "run" / "init.log"))
-            return cls(owned, groups, plan, init, _topology(plan, nodes, places))
+            set_up = {node.name: clocks.set_up(library, owned.folder, node.name) for node in nodes if node.clock}
+            return cls(owned, groups, plan, init, _topology(plan, nodes, places), set_up)
         except BaseException:  # also Ctrl-C: no half-built lab may stay
             if init is not None:
                 init.end()
@@ -158,6 +171,11 @@ class Lab:
         """Return the control socket of the program that serves the node's files; "" if none of ours does."""
         return wire.disk(self.folder, name)[1] if self._plot(name).disk else ""
 
+    def clock(self, name: str) -> Mapping[str, str]:
+        """Return the environment by which the node's processes read a wall clock of its own; empty if they don't."""
+        self._plot(name)
+        return self._clocks.get(name, {})
+
     def folder_of(self, node: str) -> Path:
         """Return the node's data folder: the same path here and on the node."""
         self._plot(node)
@@ -181,6 +199,9 @@ class Lab:
 
     def start(self, node: str, process: Process) -> ProcessState:
         """Start it on the node; its command is recorded, and is the undo of a kill. TargetError if it would not."""
+        if clock := self._clocks.get(node):
+            clocks.refuse_static(process.argv[0])
+            process = replace(process, env={**process.env, **clock})
         if process.log:
             Path(process.log).parent.mkdir(parents=True, exist_ok=True)
             Path(process.log).touch()  # a node sees what is there of the machine's /tmp
@@ -304,6 +325,7 @@ def _topology(plan: Plan, nodes: Sequence[NodeSpec], places: cgroups.Parents) ->
     found = {"network", "kill", "stop", "power", "freeze", "freeze-signal"}
     found |= {"freeze-cgroup"} if places.freeze else set()
     found |= {"cpu-limit"} if places.limits_cpu else set()
+    found |= {"clock"} if any(node.clock for node in nodes) else set()
     found |= {"disk"} if any(node.disk for node in nodes) else set()
     found |= {"root"} if _is_machine_root(Path("/proc/self/uid_map").read_text(encoding="ascii")) else set()
     return Topology(

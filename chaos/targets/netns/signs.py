@@ -4,6 +4,7 @@
     stop    state T, no CPU time, port silent          healed: runs on, the same start
     freeze  cgroup frozen or state T, port silent      healed: the same
     cpu     the quota is set, held the node back    healed: the quota that was, and held back no more
+    clock   read from inside, ahead as asked        healed: ahead as before
     disk    the rule is held, trials are slow or fail   healed: no rule, trials as before
     power   port down, no carrier, init gone           healed: all of it back, processes started again
 
@@ -18,18 +19,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from chaos.fidelity import check
-from chaos.model import CpuQuota, Cut, DiskFault, Freeze, Measurement, Power, Proof, Shape, Signal
+from chaos.model import ClockSkew, CpuQuota, Cut, DiskFault, Freeze, Measurement, Power, Proof, Shape, Signal
 from chaos.targets.netns import disksigns as disk
 from chaos.tolerances import HIGH
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from chaos.model import NodeAction
 
     Look = Mapping[str, Any]
 
 STOPPED = ("T", "t")
+CLOCK_NEAR_S = 0.25  # of what was asked: starting a process and asking it takes a part of that
 PERIOD_NS, TICK_NS = 100_000_000, 10_000_000  # of a quota, and of what /proc tells of CPU time
 
 
@@ -37,17 +39,19 @@ def in_force(
     action: NodeAction, undo: Look, first: Look, second: Look, ports: Sequence[Look]
 ) -> tuple[Measurement, ...]:
     """Judge whether the fault is there now."""
-    if isinstance(action, Power):
-        return _without_power(undo, second)
     if isinstance(action, Signal) and action.signal == "KILL":
         return *_ended(undo, second), *_ports(ports, ("refused",), "refuses connections")
-    if isinstance(action, DiskFault):
-        return disk.in_force(action, undo, first, second)
-    if isinstance(action, CpuQuota):
-        return _held_back(action, undo, first, second)
     if isinstance(action, Signal | Freeze):
         return *_halted(undo, first, second), *_ports(ports, ("accepted", "no connection"), "does not answer")
-    return _shaper(second)
+    if isinstance(action, Shape | Cut):
+        return _shaper(second)
+    judged: Mapping[str, Callable[[Any], tuple[Measurement, ...]]] = {
+        "power": lambda _: _without_power(undo, second),
+        "cpu": lambda asked: _held_back(asked, undo, first, second),
+        "disk": lambda asked: disk.in_force(asked, undo, first, second),
+        "clock": lambda asked: _clock(undo, second, asked.offset_s),
+    }
+    return judged[action.kind](action)
 
 
 def gone(action: NodeAction, undo: Look, second: Look) -> tuple[Measurement, ...]:
@@ -56,6 +60,8 @@ def gone(action: NodeAction, undo: Look, second: Look) -> tuple[Measurement, ...
         up = bool(second["node_up"] and second["port_up"] and second["carrier"])
         powered = check(f"power of {undo['subject']}", holds=up, why="" if up else _power_text(second))
         return powered, *_forgot(undo, second, off=False), *_running(undo, second, started_again=True)
+    if isinstance(action, ClockSkew):
+        return _clock(undo, second, float(undo["before"]))
     if isinstance(action, DiskFault):
         return disk.gone(action, undo, second)
     if isinstance(action, CpuQuota):
@@ -187,6 +193,25 @@ def _without_power(undo: Look, second: Look) -> tuple[Measurement, ...]:
             f"nothing runs on {undo['subject']}", holds=not left, why=f"still there: {', '.join(left)}" if left else ""
         ),
     )
+
+
+def _clock(undo: Look, second: Look, asked_s: float) -> tuple[Measurement, ...]:
+    """Judge a node's wall clock: a process of ours reads it, and so do the node's own."""
+    got = second["offset_s"]
+    near = abs(got - asked_s) <= CLOCK_NEAR_S
+    offset = Measurement(
+        name=f"wall clock of {undo['subject']} ahead",
+        unit="s",
+        asked=asked_s,
+        got=got,
+        n=1,
+        proof=Proof.CONFIRMED if near else Proof.MISMATCH,
+        why="" if near else f"within {CLOCK_NEAR_S} s would fit",
+    )
+    rows = [p for p in second["processes"] if p.get("exit_code") is None and p["stat"] is not None]
+    blind = [p["name"] for p in rows if not p["reads"]]
+    why = f"{', '.join(blind)}: without libfaketime" if blind else ""
+    return offset, check(f"processes of {undo['subject']} read it", holds=not blind if rows else None, why=why)
 
 
 def _forgot(undo: Look, second: Look, *, off: bool) -> list[Measurement]:

@@ -26,14 +26,21 @@ from chaos.agent.trust import believe
 from chaos.environment import of_children
 from chaos.errors import AgentError, CapabilityError, DirtyError, HarnessError, TargetError
 from chaos.fidelity import check
-from chaos.model import Aimed, CpuQuota, Cut, DiskFault, Freeze, NodeAction, Power, Shape, Signal, StackAction, to_json
+from chaos.model import (
+    Aimed,
+    NodeAction,
+    StackAction,
+    to_json,
+)
 from chaos.piped import PipedProcess
 from chaos.targets.netns import probing
 from chaos.targets.netns.baseline import Baseline
 from chaos.targets.netns.client import AgentClient
+from chaos.targets.netns.clocks import MECHANISM
 from chaos.targets.netns.disks import FUSE
 from chaos.targets.netns.injection import NetnsInjection
 from chaos.targets.netns.lab import Lab
+from chaos.targets.netns.mechanisms import Means, mechanism
 from chaos.targets.netns.paths import paths
 from chaos.targets.netns.sweep import is_ours, sweep, trust
 
@@ -118,35 +125,25 @@ class NetnsTarget:
 
     def backend(self, action: Action) -> str:
         """Return the mechanism for an action; CapabilityError naming what is missing."""
-        if isinstance(action, Shape | Cut):
-            shaper = self._greeting["shaper"]
-            if not shaper["backend"]:
-                why = "; ".join(f"{name}: {text}" for name, text in shaper["why"].items() if text)
-                raise CapabilityError(f"{action.kind}: no shaper works here ({why}); any one of them would do")
-            kernel_only = isinstance(action, Cut) and shaper["backend"] != "tap"
-            return "nft" if kernel_only else str(shaper["backend"])
-        if isinstance(action, Signal):
-            return f"SIG{action.signal}"
-        if isinstance(action, Freeze):
-            return self._freezer()
-        if isinstance(action, Power):
-            return f"node init, {self._disk()}" if action.unsynced_lost else "node init"
-        if isinstance(action, CpuQuota):
-            return self._quota()
-        if isinstance(action, DiskFault):
-            return self._disk()
-        raise CapabilityError(f"{action.kind}: not for a target; {getattr(action, 'operation', '')} is the stack's own")
+        if isinstance(action, StackAction):
+            raise CapabilityError(f"{action.kind}: not for a target; {action.operation} is the stack's own")
+        return mechanism(action, self._means())
 
-    def _quota(self) -> str:
-        found = {path.name for node in self.topology().nodes if (path := self.lab.quota(node.name))}
-        if not found:
-            raise CapabilityError("cpu: no node of this lab has a CPU quota of its own; open it with cpu limits")
-        return found.pop()
-
-    def _disk(self) -> str:
-        if "disk" not in self.topology().capabilities:
-            raise CapabilityError("disk: no program of ours serves the files of this lab; open it with disks")
-        return FUSE
+    def _means(self) -> Means:
+        shaper, capabilities = self._greeting["shaper"], self.topology().capabilities
+        quotas = [path.name for node in self.topology().nodes if (path := self.lab.quota(node.name))]
+        why = "; ".join(f"{name}: {text}" for name, text in shaper["why"].items() if text)
+        reasons = {
+            "shaper": "" if shaper["backend"] else f"no shaper works here ({why}); any one of them would do",
+            "quota": "" if quotas else "no node of this lab has a CPU quota of its own; open it with cpu limits",
+            "disk": "" if "disk" in capabilities else "no program of ours serves this lab's files; open it with disks",
+            "clock": "" if "clock" in capabilities else "the nodes of this lab have the machine's; open it with clocks",
+        }
+        return Means(
+            freezer=self._freezer(),
+            there={"shaper": shaper["backend"], "quota": next(iter(quotas), ""), "disk": FUSE, "clock": MECHANISM},
+            why_not={what: reason for what, reason in reasons.items() if reason},
+        )
 
     def _freezer(self) -> str:
         return "cgroup.freeze" if "freeze-cgroup" in self.topology().capabilities else "SIGSTOP"
@@ -263,6 +260,7 @@ class NetnsTarget:
                 "quota": str(self.lab.quota(node.name) or ""),
                 "folder": str(self.lab.folder_of(node.name)),
                 "disk": self.lab.disk(node.name),
+                "clock": dict(self.lab.clock(node.name)),
             }
             for node in self.topology().nodes
         ]
