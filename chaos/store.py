@@ -43,10 +43,28 @@ def held(kind: str, key: str) -> Path | None:
     return folder if _whole(folder, kind) else None
 
 
+def digest(sources: Path) -> str:
+    """Return 16 hex digits of the Go sources in a folder: the key of what is built from them."""
+    files = sorted(file for file in sources.iterdir() if file.suffix in (".go", ".mod", ".sum"))
+    content = (file.name.encode() + b"\0" + file.read_bytes() for file in files)
+    return hashlib.sha256(b"\0".join(content)).hexdigest()[:16]
+
+
 def sha256(path: Path) -> str:
     """Return the hex SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def executable(pid: int, argument: str) -> Path | None:
+    """Return /proc/<pid>/exe if it can be read here, of a process that was started with `argument`; else None."""
+    proc = Path(f"/proc/{pid}")
+    try:
+        argv = (proc / "cmdline").read_text().split("\0")
+        (proc / "exe").stat()
+    except OSError:
+        return None
+    return proc / "exe" if argument in argv else None
 
 
 # ---------------------------------------------------------------- whole?

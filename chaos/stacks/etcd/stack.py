@@ -35,8 +35,8 @@ from chaos.stacks.etcd.settings import (
     member_process,
     nodes,
 )
-from chaos.stacks.etcd.versions import DEFAULT_VERSION, Say, executable, is_path, origin, provide, reported
-from chaos.store import sha256
+from chaos.stacks.etcd.versions import DEFAULT_VERSION, Say, is_path, origin, provide, reported
+from chaos.store import executable, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -80,17 +80,6 @@ def origin(version: str) -> str:
     return f"{version}: {source.origin}, not at hand: it will be fetched or built first"
 
 
-def executable(pid: int, argument: str) -> Path | None:
-    """Return /proc/<pid>/exe if it can be read here, of a process that was started with `argument`; else None."""
-    proc = Path(f"/proc/{pid}")
-    try:
-        argv = (proc / "cmdline").read_text().split("\0")
-        (proc / "exe").stat()
-    except OSError:
-        return None
-    return proc / "exe" if argument in argv else None
-
-
 def reported(binary: Path) -> str:
     """Return the version that a binary says it is, e.g. "3.5.35"; UsageError if it isn't etcd.
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from chaos.clock import NS, ns
 from chaos.errors import StackError, UsageError
 from chaos.stacks.flink import jobs, zookeeper
-from chaos.stacks.flink.processes import process
 from chaos.stacks.flink.rest import ENDED, RestError
 from chaos.stacks.flink.settings import ADAPTIVE, JOBMANAGER, STARTS, ZOOKEEPER_PORT
 
@@ -42,7 +41,7 @@ def carry_out(stack: FlinkStack, action: StackAction, node: str, deadline_ns: in
 def _restart(stack: FlinkStack, node: str, deadline_ns: int) -> str:
     place = stack.place(node)
     crew = stack.running.crew
-    crew.restart(node, process(stack.running.programs, place), _GRACE_S)
+    crew.restart(node, stack.process(node), _GRACE_S)
     crew.wait(lambda: _not_back(stack, node, place.role), deadline_ns, f"{node} did not come back", names=(node,))
     crew.wait(stack.not_complete, deadline_ns, f"{node} was restarted", names=(node,))
     crew.wait(stack.not_running, deadline_ns, f"{node} was restarted, and the job does not run", names=(node,))

@@ -1,8 +1,9 @@
-"""The command lines of Flink's three kinds of processes, and the files that each reads. Pure.
+"""The command lines of Flink's kinds of processes, and the files that each reads. Pure.
 
 jobmanager   StandaloneSessionClusterEntrypoint   config.yaml, log4j.properties
 taskmanager  TaskManagerRunner                    config.yaml, log4j.properties
 zookeeper    FlinkZooKeeperQuorumPeer             zoo.cfg, data/myid, log4j.properties
+store        see store.py
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from chaos.model import Process
 from chaos.stacks import java
 from chaos.stacks.flink import settings as flink
+from chaos.stacks.flink import store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,6 +74,8 @@ class Place:
 def files(settings: FlinkSettings, ground: Ground, place: Place) -> Mapping[Path, str]:
     """Return path → text of what the process of a place reads."""
     home = place.home
+    if place.role == flink.STORE:
+        return {}
     log4j = {home / "log4j.properties": flink.LOG4J}
     if place.role == flink.ZOOKEEPER:
         data = home / "data"
@@ -85,8 +89,11 @@ def files(settings: FlinkSettings, ground: Ground, place: Place) -> Mapping[Path
     return {**log4j, home / "config.yaml": flink.text(options), home / "tmp" / ".keep": ""}
 
 
-def process(programs: Programs, place: Place, *, options: tuple[str, ...] = ()) -> Process:
-    """Return the process of a place; `options` are more flags of the JVM."""
+def process(programs: Programs, place: Place, *, address: str = "", options: tuple[str, ...] = ()) -> Process:
+    """Return the process of a place; `address` is its node's, `options` are more flags of the JVM."""
+    if place.role == flink.STORE:
+        assert programs.gateway is not None, "a store was asked for, and not provided"
+        return store.process(programs.gateway, address, place.folder, place.log)
     home = place.home
     jars = programs.jars(place.role)
     argv = java.command(
@@ -102,7 +109,8 @@ def process(programs: Programs, place: Place, *, options: tuple[str, ...] = ()) 
         ),
         arguments=_arguments(place),
     )
-    return Process(name=place.role, argv=argv, cwd=str(place.folder), log=str(place.log))
+    found = store.environment(programs.plugins) if programs.plugins else {}
+    return Process(name=place.role, argv=argv, env=found, cwd=str(place.folder), log=str(place.log))
 
 
 def _arguments(place: Place) -> tuple[str, ...]:

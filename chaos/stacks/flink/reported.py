@@ -10,10 +10,11 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from chaos.errors import StackError
-from chaos.stacks.flink import zookeeper
+from chaos.stacks import java
+from chaos.stacks.flink import store, zookeeper
 from chaos.stacks.flink.rest import FlinkRest
-from chaos.stacks.flink.settings import JOBMANAGER, TASKMANAGER, ZOOKEEPER, ZOOKEEPER_PORT, servers
-from chaos.store import sha256
+from chaos.stacks.flink.settings import JOBMANAGER, STORE, TASKMANAGER, ZOOKEEPER, ZOOKEEPER_PORT, servers
+from chaos.store import executable, sha256, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,8 +32,11 @@ def of_nodes(stack: FlinkStack) -> Mapping[str, Mapping[str, str]]:
 
 
 def _facts(stack: FlinkStack, name: str, role: str) -> Mapping[str, str]:
-    jar = stack.running.programs.dist
-    facts = {"sha256": _hash(jar), "path": str(jar), "asked": stack.version, "of": "file"}
+    file = stack.running.programs.gateway if role == STORE else stack.running.programs.dist
+    assert file is not None
+    running = _running(stack, name, role, file)
+    facts = {"sha256": _hash(running or file, stamp(file)), "path": str(file), "of": "process" if running else "file"}
+    facts["asked"] = store.version() if role == STORE else stack.version
     if role in (JOBMANAGER, TASKMANAGER):
         facts["job"] = f"{stack.settings.job.name} {stack.submission.version}"
     try:
@@ -41,10 +45,21 @@ def _facts(stack: FlinkStack, name: str, role: str) -> Mapping[str, str]:
         return {"version": "", **facts, "why": str(error)}
 
 
+def _running(stack: FlinkStack, name: str, role: str, file: Path) -> Path | None:
+    """Return the file as the node's process holds it open or executes it; None if that can't be seen from here."""
+    state = stack.running.crew.state(name, role)
+    if state is None or state.exit_code is not None:
+        return None
+    if role == STORE:
+        return executable(state.pid, str(file))
+    argument = "--zkConfigFile" if role == ZOOKEEPER else "--configDir"
+    return java.opened(state.pid, argument, file)
+
+
 @cache
-def _hash(jar: Path) -> str:
-    """Hash a jar once a process: Flink's is 200 MB, and lies in the cache, where a changed one is not whole."""
-    return sha256(jar)
+def _hash(file: Path, stamped: str) -> str:  # noqa: ARG001 — another stamp is another file
+    """Hash a file once a process: Flink's jar is 200 MB."""
+    return sha256(file)
 
 
 def _of_jobmanager(stack: FlinkStack, name: str) -> str:
@@ -79,4 +94,5 @@ _TOLD: Mapping[str, Callable[[FlinkStack, str], str]] = {
     JOBMANAGER: _of_jobmanager,
     ZOOKEEPER: _of_zookeeper,
     TASKMANAGER: _of_taskmanager,
+    STORE: lambda *_: store.version(),
 }

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chaos.model import Node
+from chaos.stacks.flink import store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 COMPONENT = "flink"
 JOB_COMPONENT = "job"  # `--version job=v2`: which text of the job is submitted
 JOBMANAGER, TASKMANAGER, ZOOKEEPER, CLIENT = "jobmanager", "taskmanager", "zookeeper", "client"
+STORE = store.STORE
 LEADER, RUNNING = "leader", "running"
-ROLES = (JOBMANAGER, LEADER, TASKMANAGER, RUNNING, ZOOKEEPER, CLIENT)
+ROLES = (JOBMANAGER, LEADER, TASKMANAGER, RUNNING, ZOOKEEPER, STORE, CLIENT)
 OPERATIONS = ("restart", "savepoint-upgrade", "rescale", "resubmit")
-PROCESSES = (JOBMANAGER, TASKMANAGER, ZOOKEEPER)
+PROCESSES = (JOBMANAGER, TASKMANAGER, ZOOKEEPER, STORE)
 
 REST_PORT = 8081
 ZOOKEEPER_PORT = 2181
@@ -75,12 +77,14 @@ class FlinkSettings:
     """Three TaskManagers of two slots: when one is gone, the others can carry the job at once.
 
     Heartbeats and sessions suit a network of one machine: a TaskManager's death costs seconds. `checkpoint_s` 0: no
-    checkpoints. `restarts: false`: a job that fails stays failed. `config` are options of Flink by
-    their full names, and go before everything that is set here. `cpu` is in cores a TaskManager.
+    checkpoints. `store`: checkpoints and savepoints go to a node of their own, by S3; else to a folder that all nodes
+    see as their own disk. `restarts: false`: a job that fails stays failed. `config` are options of Flink by their full
+    names, and go before everything that is set here. `cpu` is in cores a TaskManager.
     """
 
     taskmanagers: int = 3
     slots: int = 2
+    store: bool = False
     standby: bool = True  # a second JobManager, and ZooKeeper to choose between them
     clients: int = 1
     checkpoint_s: float = 1.0
@@ -134,6 +138,11 @@ class FlinkSettings:
         """Name ZooKeeper's node; none without a standby, who would need it."""
         return _numbered(ZOOKEEPER, 1 if self.standby else 0)
 
+    @property
+    def store_names(self) -> tuple[str, ...]:
+        """Name the checkpoint store's node, if there is one."""
+        return _numbered(STORE, 1 if self.store else 0)
+
 
 def _numbered(role: str, count: int) -> tuple[str, ...]:
     return tuple(f"{role}{number + 1}" for number in range(count))
@@ -142,6 +151,7 @@ def _numbered(role: str, count: int) -> tuple[str, ...]:
 def servers(settings: FlinkSettings) -> list[Node]:
     """Return the nodes that Flink runs on, without addresses."""
     named = {
+        STORE: settings.store_names,
         ZOOKEEPER: settings.zookeeper_names,
         JOBMANAGER: settings.jobmanager_names,
         TASKMANAGER: settings.taskmanager_names,
@@ -172,7 +182,8 @@ def common(settings: FlinkSettings, ground: Ground) -> dict[str, str]:
     return {
         **_failure_detection(settings),
         **_answering(),
-        **_checkpointing(settings, ground.shared),
+        **_checkpointing(settings, ground),
+        **(store.options(ground.addresses[settings.store_names[0]]) if settings.store else {}),
         **_scheduling(settings),
         **_election(settings, ground),
         **settings.config,
@@ -259,9 +270,10 @@ def _answering() -> dict[str, str]:
     }
 
 
-def _checkpointing(settings: FlinkSettings, shared: Path) -> dict[str, str]:
+def _checkpointing(settings: FlinkSettings, ground: Ground) -> dict[str, str]:
+    home = f"s3://{store.BUCKET}" if settings.store else ground.shared.as_uri()
     if not settings.checkpoint_s:
-        return {"execution.checkpointing.savepoint-dir": (shared / "savepoints").as_uri()}
+        return {"execution.checkpointing.savepoint-dir": f"{home}/savepoints"}
     return {
         "execution.checkpointing.interval": _ms(settings.checkpoint_s),
         "execution.checkpointing.min-pause": _ms(settings.checkpoint_s / 10),
@@ -271,8 +283,8 @@ def _checkpointing(settings: FlinkSettings, shared: Path) -> dict[str, str]:
         "execution.checkpointing.num-retained": "2",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.checkpointing.storage": "filesystem",
-        "execution.checkpointing.dir": (shared / "checkpoints").as_uri(),
-        "execution.checkpointing.savepoint-dir": (shared / "savepoints").as_uri(),
+        "execution.checkpointing.dir": f"{home}/checkpoints",
+        "execution.checkpointing.savepoint-dir": f"{home}/savepoints",
         "state.backend.type": "hashmap",
     }
 

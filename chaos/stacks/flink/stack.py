@@ -3,7 +3,8 @@
     launch: provide ─▶ files ─▶ zookeeper, jobmanagers, taskmanagers   (nothing is waited for)
     REST answers ─▶ TaskManagers registered, somebody leads ─▶ submit ─▶ every task RUNNING
 
-Checkpoints and savepoints go to a folder of the lab that every node sees as its own disk: no fault on a path to it.
+Checkpoints and savepoints go to a folder of the lab that every node sees as its own disk: no fault on a path to it. Or
+to a store on a node of its own.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from chaos.model import Node, StackAction, StackSpec
+    from chaos.model import Node, Process, StackAction, StackSpec
     from chaos.ports import Clock, Probe, Target
     from chaos.stacks.crew import Lab
     from chaos.stacks.flink.versions import Programs, Say
@@ -123,7 +124,7 @@ class FlinkStack:
     def provide(self, asked: Sequence[str], say: Say) -> None:
         """See to it that these versions, and the one it starts with, are at hand; UsageError if one can't be had."""
         for version in dict.fromkeys((self.version, *asked)):
-            versions.provide(version, say)
+            versions.provide(version, say, with_store=self.settings.store)
 
     @property
     def running(self) -> Running:
@@ -253,7 +254,7 @@ class FlinkStack:
         """Start every process, and wait for none of them."""
         if not (isinstance(target, RunsProcesses) and isinstance(target, Reaches)):
             raise CapabilityError(f"target {target.name}: can't start processes; run flink on a lab (--target netns)")
-        programs = versions.provide(self.version, self.say)
+        programs = versions.provide(self.version, self.say, with_store=self.settings.store)
         folder.mkdir(parents=True, exist_ok=True)
         crew = Crew(lab=target, logs=folder, clock=self.clock, what="flink")
         # A folder of one node, and every node sees it: what is isolated in a lab is networks and processes.
@@ -268,7 +269,7 @@ class FlinkStack:
         )
         for node in servers(self.settings):
             self._furnish(node.name, node.role)
-            crew.start(node.name, process(programs, self.place(node.name)))
+            crew.start(node.name, self.process(node.name))
         self.note("processes started")
 
     def await_cluster(self) -> None:
@@ -305,6 +306,11 @@ class FlinkStack:
         crew = self.running.crew
         role = crew.lab.topology().node(name).role
         return Place(role=role, name=name, folder=crew.lab.folder(name), log=crew.log(name, role))
+
+    def process(self, name: str) -> Process:
+        """Return the process of a node, as it is started."""
+        running = self.running
+        return process(running.programs, self.place(name), address=running.ground.addresses[name])
 
     def note(self, phase: str) -> None:
         """Remember when a phase of the start was over."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaos.clock import MonotonicClock, ns
+from chaos.environment import of_children
 from chaos.errors import StackError
 from chaos.stacks import java
 from chaos.stacks.flink import jobs
@@ -77,7 +78,9 @@ def _prepared(programs: Programs, ground: Ground, scratch: Path, role: str, fold
 
 def _start(made: Process) -> subprocess.Popen[bytes]:
     with Path(made.log).open("ab") as log:
-        return subprocess.Popen(made.argv, cwd=made.cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return subprocess.Popen(
+            made.argv, cwd=made.cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=of_children()
+        )
 
 
 def _exercise(programs: Programs, address: str, scratch: Path) -> None:

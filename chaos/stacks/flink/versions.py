@@ -21,6 +21,7 @@ from chaos import fetching
 from chaos.errors import ChaosgateError, UsageError
 from chaos.guess import nearest
 from chaos.stacks import java
+from chaos.stacks.flink import store
 from chaos.stacks.flink.settings import COMPONENT, JOBMANAGER, TASKMANAGER, ZOOKEEPER
 from chaos.store import held, kept
 
@@ -55,6 +56,8 @@ class Programs:
     version: str
     folder: Path
     archives: Mapping[str, Path] = field(default_factory=dict)
+    gateway: Path | None = None  # the checkpoint store's program, and the folder of plugins by which Flink reaches it
+    plugins: Path | None = None
 
     def jars(self, role: str) -> tuple[Path, ...]:
         """Return the class path of a role's processes."""
@@ -78,8 +81,8 @@ class Programs:
         return self.jar("flink-sql-gateway")
 
 
-def provide(version: str, say: Say = lambda _: None) -> Programs:
-    """Return Flink `version`, fetched and trained first if the cache lacks it.
+def provide(version: str, say: Say = lambda _: None, *, with_store: bool = False) -> Programs:
+    """Return Flink `version`, fetched and trained first if the cache lacks it; `with_store`: a checkpoint store too.
 
     `say` hears one line before each slow step. Safe to call from several processes at once. Raises UsageError for an
     unknown version, and for what can't be had: Java, pip's index, Maven.
@@ -90,7 +93,8 @@ def provide(version: str, say: Say = lambda _: None) -> Programs:
     jars = [jar for role in _JARS for jar in bare.jars(role)]
     key = f"{version}-{java.fingerprint(jars)}"
     trained = kept(ARCHIVES, key, lambda folder: _train(bare, folder, say))
-    return replace(bare, archives={role: trained / f"{role}.jsa" for role in _JARS})
+    made = replace(bare, archives={role: trained / f"{role}.jsa" for role in _JARS})
+    return replace(made, gateway=store.program(say), plugins=store.plugins(version, say)) if with_store else made
 
 
 def installed() -> tuple[str, ...]:

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos.environment import of_children
 from chaos.errors import UsageError
 from chaos.stacks import java
 from chaos.stacks.kafka.client import Brokers, create_topic
@@ -79,6 +80,7 @@ def _format(jars: Sequence[Path], folder: Path) -> None:
         java.command(_STORAGE_TOOL, jars=jars, memory=MEMORY, arguments=arguments),
         capture_output=True,
         text=True,
+        env=of_children(),
         check=False,
     )
     if done.returncode:
@@ -90,7 +92,9 @@ def _format(jars: Sequence[Path], folder: Path) -> None:
 def _running(argv: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run the broker; end it by SIGTERM, so that it writes its archive, and by SIGKILL if that takes too long."""
     with log.open("wb") as out:
-        broker = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+        broker = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=of_children()
+        )
     try:
         yield broker
         broker.send_signal(signal.SIGTERM)

@@ -8,14 +8,13 @@ anyway. A server that meets this disk meets it in every phase of its run, so tha
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from functools import partial
 from pathlib import Path
 
-from chaos.fetching import Say, need, run
-from chaos.store import held, kept
+from chaos.fetching import Say, go_build
+from chaos.store import digest, held, kept
 
 SOURCES = Path(__file__).parent / "disk"
 DEVICE = Path("/dev/fuse")
@@ -25,28 +24,18 @@ FUSE = "FUSE"  # the mechanism's name in plans and evidence
 
 def program(say: Say = lambda _: None) -> Path:
     """Return the path of the program, built first if the cache lacks it; UsageError if it can't be built."""
-    return kept("disk", _digest(), partial(_build, say=say)) / PROGRAM
+    return kept("disk", digest(SOURCES), partial(_build, say=say)) / PROGRAM
 
 
 def why_not() -> str:
     """Return why nodes can't have such a disk here, and what would do; "" if they can."""
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         return f"{DEVICE} can't be opened; run as root, with the kernel module fuse"
-    if held("disk", _digest()) is None and shutil.which("go") is None:
+    if held("disk", digest(SOURCES)) is None and shutil.which("go") is None:
         return "go not found, needed once to build what serves a node's files; install Go ≥ 1.21"
     return ""
 
 
-def _digest() -> str:
-    """Return 16 hex digits of the sources."""
-    files = sorted(file for file in SOURCES.iterdir() if file.suffix in (".go", ".mod", ".sum"))
-    return hashlib.sha256(b"\0".join(file.name.encode() + b"\0" + file.read_bytes() for file in files)).hexdigest()[:16]
-
-
 def _build(folder: Path, say: Say) -> None:
-    need("go", why="what serves the files of a node", would_do="install Go ≥ 1.21")
     say("building what serves the files of a node: ten seconds, once")
-    settings = {"GOFLAGS": "-mod=readonly -buildvcs=false", "CGO_ENABLED": "0", "GOWORK": "off"}
-    hint = "Go ≥ 1.21 and a module proxy are needed (see `go env GOPROXY`)"
-    argv = ["nice", "go", "build", "-trimpath", "-o", str(folder / PROGRAM), "."]
-    run(argv, cwd=SOURCES, hint=hint, env=settings)
+    go_build(SOURCES, folder / PROGRAM, why="what serves the files of a node")

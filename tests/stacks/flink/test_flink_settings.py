@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from chaos.errors import SpecError, UsageError
 from chaos.model import StackSpec
 from chaos.spec import load_text
 from chaos.stacks.flink import settings as flink
+from chaos.stacks.flink import store
 from chaos.stacks.flink.processes import Place, files, process
 from chaos.stacks.flink.settings import FlinkSettings, Ground, JobSettings
 from chaos.stacks.flink.stack import FlinkStack
@@ -25,6 +28,7 @@ warm-up: 1s
 duration: 8s
 gates: [no-unexpected-exit]
 """
+JVMS = ("jobmanager", "taskmanager", "zookeeper")
 NAMES = ("jobmanager1", "jobmanager2", "taskmanager1", "taskmanager2", "taskmanager3", "zookeeper1")
 GROUND = Ground(addresses={name: f"10.0.0.{i}" for i, name in enumerate(NAMES, 1)}, shared=Path("/lab/shared"))
 
@@ -191,8 +195,36 @@ def test_a_class_archive_is_used_where_there_is_one(programs):
 
 
 def test_only_a_jobmanager_loads_the_planner(programs):
-    loads = {role: any("planner" in part for part in command(programs, role).argv) for role in flink.PROCESSES}
+    loads = {role: any("planner" in part for part in command(programs, role).argv) for role in JVMS}
     assert loads == {"jobmanager": True, "taskmanager": False, "zookeeper": False}
+
+
+def test_a_checkpoint_store_is_a_node_of_its_own_that_everybody_finds():
+    stack = of(store=True)
+    assert next((node.name, node.role) for node in stack.nodes()) == ("store1", "store")
+    assert not [node for node in of().nodes() if node.role == "store"]
+    ground = Ground(addresses={**GROUND.addresses, "store1": "10.0.0.9"}, shared=Path("/lab/shared"))
+    made = flink.common(FlinkSettings(store=True), ground)
+    assert made["execution.checkpointing.dir"] == "s3://checkpoints/checkpoints"
+    assert made["execution.checkpointing.savepoint-dir"] == "s3://checkpoints/savepoints"
+    assert made["s3.endpoint"] == "http://10.0.0.9:7070"
+    assert made["high-availability.storageDir"].startswith("file:"), "who leads must not depend on the store"
+    assert flink.common(FlinkSettings(), ground)["execution.checkpointing.dir"] == "file:///lab/shared/checkpoints"
+
+
+def test_the_processes_that_write_checkpoints_find_the_plugin_and_the_store_runs_its_own_program(programs, tmp_path):
+    with_store = replace(programs, gateway=Path("/cache/objects"), plugins=Path("/cache/plugins"))
+    assert command(with_store, "taskmanager").env == {"FLINK_PLUGINS_DIR": "/cache/plugins"}
+    assert command(programs, "taskmanager").env == {}
+    place = Place(role="store", name="store1", folder=tmp_path, log=tmp_path / "log")
+    made = process(with_store, place, address="10.0.0.9")
+    assert made.argv[:3] == ("/cache/objects", "--listen", "10.0.0.9:7070")
+    assert (tmp_path / "objects/checkpoints").is_dir()
+    assert files(FlinkSettings(store=True), GROUND, place) == {}
+
+
+def test_the_store_s_version_is_the_one_that_is_pinned():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", store.version())
 
 
 def test_two_jars_of_one_name_are_refused(programs):
