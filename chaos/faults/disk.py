@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 FULL = "ENOSPC"
 LOOKS = 2  # in each of which as many trials are made
-WORKERS = 8  # a share is told by hundreds of trials; one after the other they would outlast the fault
+WORKERS = 8  # a share is told by hundreds of trials, and slow ones take long: in turn they would outlast the fault
+ONE_BY_ONE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,6 @@ class SickDisk:
             delay_s=self.latency_s,
             error=FULL if self.full else self.error,
             trials=20 if self.share == 1 else math.ceil(packets_for_share(self.share) / LOOKS),
-            workers=1 if self.share == 1 else WORKERS,
+            workers=1 if self.share == 1 and self.latency_s <= ONE_BY_ONE_S else WORKERS,
         )
         return [Aimed(subject=victim.name, action=action) for victim in victims]
