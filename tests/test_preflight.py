@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import pytest
 
 from chaos.errors import CapabilityError, SpecError, UsageError
+from chaos.faults.clock import WrongClock
+from chaos.faults.cpu import ScarceCpu
+from chaos.faults.disk import SickDisk
 from chaos.faults.freeze import FrozenNode
+from chaos.faults.power import PowerLoss
 from chaos.faults.replace import Replace
 from chaos.model import AbortWhen, Cut, Selector, StackSpec
 from chaos.options import Options
-from chaos.preflight import actions, describe, provide, refuse_what_cannot_run, target_kind, timeline
+from chaos.preflight import actions, describe, provide, refuse_what_cannot_run, target_kind, timeline, wants_of
 from chaos.stacks import STACKS, StackKind
 from chaos.stage import Flags  # noqa: F401  # the doors import both: they must go together
-from chaos.targets import TARGETS, TargetKind
+from chaos.targets import TARGETS, TargetKind, Wants
 from chaos.targets.memory import MemoryTarget
 from tests.staged import NODES, ToldStack, experiment, kill, step
 
@@ -200,3 +205,49 @@ def test_a_cpu_limit_that_the_machine_can_not_keep_is_refused_before_anything_is
     with pytest.raises(CapabilityError, match=r"cpu-limit on etcd1.*run as root"):
         refuse_what_cannot_run([experiment(kill())], Options(target="memory"))
     assert not opened
+
+
+# ---------------------------------------------------------------- what nodes are wanted with
+
+
+def wants(fault, made=None):
+    return wants_of(experiment(step(fault=fault)), made or Provides())
+
+
+def test_nodes_are_plain_unless_a_fault_needs_more_of_them():
+    assert wants(FrozenNode()) == Wants()
+    assert wants(PowerLoss()) == Wants()
+
+
+def test_what_a_fault_needs_every_node_but_clients_has_from_the_start():
+    servers = frozenset(node.name for node in NODES if node.role != "client")
+    assert wants(SickDisk(full=True)) == Wants(disks=servers)
+    assert wants(PowerLoss(unsynced="lost")) == Wants(disks=servers)
+    assert wants(WrongClock(ahead_s=30.0)) == Wants(clocks=servers)
+
+
+def test_a_fault_of_cpu_time_gives_every_node_a_cgroup_and_keeps_the_limits_that_the_stack_has():
+    unlimited = {node.name: math.inf for node in NODES}
+    assert wants(ScarceCpu(cores=0.1)) == Wants(cpu=unlimited)
+    assert wants(ScarceCpu(cores=0.1), Limits()) == Wants(cpu={**unlimited, "etcd1": 0.5})
+
+
+def test_disks_and_clocks_are_provided_only_where_they_are_wanted(monkeypatch):
+    said = []
+    kind = replace(
+        TARGETS["memory"], provide_disks=lambda _: said.append("disks"), provide_clocks=lambda _: said.append("clocks")
+    )
+    monkeypatch.setitem(TARGETS, "memory", kind)
+    provide([experiment(kill())], "memory", print)
+    assert said == []
+    provide(
+        [experiment(step(fault=SickDisk(full=True))), experiment(step(fault=WrongClock(ahead_s=1.0)))], "memory", print
+    )
+    assert said == ["disks", "clocks"]
+
+
+def test_a_wrong_clock_is_refused_where_programs_ask_the_kernel_themselves(monkeypatch):
+    monkeypatch.setitem(STACKS, "memory", replace(STACKS["memory"], no_clock="static programs; aim it elsewhere"))
+    with pytest.raises(CapabilityError, match="clock: static programs; aim it elsewhere"):
+        refuse_what_cannot_run([experiment(step(fault=WrongClock(ahead_s=1.0)))], OPTIONS)
+    refuse_what_cannot_run([experiment(kill())], OPTIONS)
