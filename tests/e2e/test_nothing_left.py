@@ -37,6 +37,9 @@ STEPS = {
     "power": "for: 1s, fault: power",
     "restart": "fault: {restart: {timeout: 20s}}",
     "replace": "fault: {replace: {version: 3.5.35, timeout: 20s}}",
+    "cpu": "for: 1500ms, fault: {cpu: {cores: 0.01}}",
+    "disk": "for: 1s, fault: {disk: {latency: 10ms, of: [sync]}}",
+    "lose": "for: 1s, fault: {power: {unsynced: lost}}",
 }
 BEGINS = {
     "kill": "100ms",
@@ -46,6 +49,9 @@ BEGINS = {
     "power": "4s",
     "restart": "5500ms",
     "replace": "6s",
+    "cpu": "8500ms",
+    "disk": "10500ms",
+    "lose": "12s",
 }
 CALIBRATED = "calibrated"  # no step: the load that leads to a point
 
@@ -71,11 +77,17 @@ POINTS = {  # every effect that such runs announce, and the step (or load) that 
     "cut.apply": "cut",
     "power.link": "power",
     "power.off": "power",
+    "power.lose": "lose",
+    "cpu.apply": "cpu",
+    "disk.apply": "disk",
     "step.heal": "slow",
     "signal.undo": "kill",
     "freeze.undo": "freeze",
     "shape.undo": "slow",
     "cut.undo": "cut",
+    "power.disk": "lose",
+    "cpu.undo": "cpu",
+    "disk.undo": "disk",
     "power.plug": "power",
     "power.boot": "power",
     "journal.forget": "slow",
@@ -111,7 +123,7 @@ def held_text(name: str) -> str:
 
 def whole_text() -> str:
     """Return an experiment with every step, one after the other, on as many members as a user has."""
-    return _text("8s", BEGINS, members=3)
+    return _text("14s", BEGINS, members=3)
 
 
 RATE = "40/s"  # what is looked at here is how a run ends; its traffic costs the machine, and the other tests, time
