@@ -58,34 +58,39 @@ def gates_of(
 
     `listed` are the file's own gates, `stack` is the entry of the stacks' table (None: unknown), `gates` that table.
     """
-    kinds = _state_gates(slo, node, page, stack)
-    if missing := [kind for kind in kinds if kind not in gates]:
+    wanted = _state_gates(slo, node, page, stack)
+    if missing := [kind for kind in wanted if kind not in gates]:
         page.problem(node, f"no such gate '{missing[0]}', by which the stack's state is judged; install it")
         return ()
     own = {gate.kind for gate in listed}
-    made = tuple(_made(slo, [kind for kind in kinds if kind not in own], gates))
+    state = {kind: settings for kind, settings in wanted.items() if kind not in own}
+    made = (*_of_state(state, gates), *_of_times(slo, stack, gates))
     for where, gate in made:
         if any(gate.name == other.name for other in listed):
             page.problem(locate(node, where[1:]), f"another gate has the name '{gate.name}' here; give it another one")
     return made
 
 
-def _state_gates(slo: Slo, node: yaml.Node, page: Page, stack: Any) -> Sequence[str]:
-    known: Mapping[str, tuple[str, ...]] = getattr(stack, "state_gates", {})
+def _state_gates(slo: Slo, node: yaml.Node, page: Page, stack: Any) -> Mapping[str, Mapping[str, Any]]:
+    known: Mapping[str, Mapping[str, Mapping[str, Any]]] = getattr(stack, "state_gates", {})
     if stack is not None and slo.completeness not in known:
         why = f"this stack has no gates for completeness '{slo.completeness}'; {suggestion('', known)}"
         page.problem(locate(node, ("completeness",)), why)
-    return known.get(slo.completeness, ())
+    return known.get(slo.completeness, {})
 
 
-def _made(slo: Slo, kinds: Sequence[str], gates: Mapping[str, Any]) -> Iterator[tuple[Where, NamedGate]]:
-    for kind in kinds:
-        yield ("slo", "completeness"), NamedGate(name=kind, kind=kind, gate=gates[kind]())
+def _of_state(wanted: Mapping[str, Mapping[str, Any]], gates: Mapping[str, Any]) -> Iterator[tuple[Where, NamedGate]]:
+    for kind, settings in wanted.items():
+        yield ("slo", "completeness"), NamedGate(name=kind, kind=kind, gate=gates[kind](**settings))
+
+
+def _of_times(slo: Slo, stack: Any, gates: Mapping[str, Any]) -> Iterator[tuple[Where, NamedGate]]:
+    """Yield the gates of latency and recovery; a stack whose answers are not its point has others than the usual."""
     if slo.latency_s is not None:
-        gate = gates["latency"](limit_s=slo.latency_s, during=Span.STEADY)
-        yield ("slo", "latency"), NamedGate(name=LATENCY, kind="latency", gate=gate)
+        kind, settings = getattr(stack, "latency_gate", ("latency", {"percentile": 99.0}))
+        gate = gates[kind](limit_s=slo.latency_s, during=Span.STEADY, **settings)
+        yield ("slo", "latency"), NamedGate(name=LATENCY, kind=kind, gate=gate)
     if slo.recovery_s is not None:
-        yield (
-            ("slo", "recovery"),
-            NamedGate(name=RECOVERY, kind="recovery", gate=gates["recovery"](limit_s=slo.recovery_s)),
-        )
+        kind, settings = getattr(stack, "recovery_gate", ("recovery", {}))
+        gate = gates[kind](limit_s=slo.recovery_s, **settings)
+        yield ("slo", "recovery"), NamedGate(name=RECOVERY, kind=kind, gate=gate)

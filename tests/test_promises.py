@@ -122,3 +122,34 @@ def test_a_gate_that_is_not_installed_is_missed():
     tables = Tables(faults=shipped().faults, gates=gates, stacks=shipped().stacks, workloads=shipped().workloads)
     (said,) = problems(HEAD + "slo: {latency: 400ms}\n", tables)
     assert said.startswith("x.yaml:6:6: no such gate 'linearizable'")
+
+
+STREAMING = """
+chaosgate: 1
+name: promised
+stack: streaming
+load: {{records: {{topic: in, keys: 40, acks: all, read: [out, win], markers: true}}, rate: 500/s}}
+duration: 40s
+steps:
+  - {{name: kill, at: 10s, on: {{running: any}}, fault: {{kill: {{down-for: 5s}}}}}}
+slo: {slo}
+"""
+
+
+def test_a_job_promises_exact_counts_output_in_time_and_a_lag_that_drains():
+    gates = {
+        gate.name: gate for gate in load_text(STREAMING.format(slo="{latency: 3s, recovery: 10s}"), "x.yaml").gates
+    }
+    assert {name: gate.kind for name, gate in gates.items()} == {
+        "ledger": "ledger",
+        "slo-latency": "output-latency",
+        "slo-recovery": "lag",
+    }
+    ledger = gates["ledger"].gate
+    assert (ledger.output, ledger.windows, ledger.completeness) == ("out", "win", "exact")
+    assert (gates["slo-latency"].gate.limit_s, gates["slo-recovery"].gate.limit_s) == (3.0, 10.0)
+
+
+def test_a_job_may_promise_at_least_once():
+    (gate,) = load_text(STREAMING.format(slo="{completeness: partial}"), "x.yaml").gates
+    assert gate.gate.completeness == "at-least-once"

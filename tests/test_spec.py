@@ -57,7 +57,7 @@ class StackKind:
     roles = ("member", "leader", "follower", "client", "owner-of")
     operations = ("restart",)
     processes = ("storaged", "proxy")
-    state_gates = {"exact": ("linearizable", "replicas-equal"), "partial": ("replicas-equal",)}  # noqa: RUF012
+    state_gates = {"exact": {"linearizable": {}, "replicas-equal": {}}, "partial": {"replicas-equal": {}}}  # noqa: RUF012
 
     @staticmethod
     def nodes(settings):

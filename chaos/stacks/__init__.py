@@ -7,6 +7,7 @@ A stranger's package adds one by the entry point group `chaosgate.stacks`; a nam
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,13 @@ from chaos.stacks.streaming import logs as streaming_logs
 from chaos.stacks.streaming import settings as streaming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from chaos.model import Experiment, Node, StackSpec
     from chaos.ports import LogReader, Stack
+
+
+Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,8 @@ class StackKind:
 
     `settings_type` is a dataclass. `processes` are the names that a fault can be aimed at, `nodes` the nodes that the
     stack wants by its settings, so that a file is checked as a whole before anything is made of it. `state_gates`:
-    completeness of an slo → the kinds of gates that judge it. `readings`: names of its probes' readings that the engine
+    completeness of an slo → the gates that judge it, by kind, with their settings; `latency_gate` and `recovery_gate`
+    judge the rest of an slo, and get its limit. `readings`: names of its probes' readings that the engine
     goes by; without "quorum" there is no `abort-when: quorum-lost`. `roles_of` are those of `roles` that are of
     something, and so found with an argument: `on: {leader-of: in/2}`. `log_reader` reads `<node>-<process>.log`, which
     each of its processes must then leave; without one the logs are not read, and `no-unexpected-exit` says so.
@@ -45,7 +50,9 @@ class StackKind:
     make: Callable[[StackSpec], Stack]
     processes: tuple[str, ...] = ()
     nodes: Callable[[Mapping[str, Any]], Sequence[Node]] | None = None
-    state_gates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    state_gates: Mapping[str, Mapping[str, Settings]] = field(default_factory=dict)
+    latency_gate: tuple[str, Settings] = ("latency", {"percentile": 99.0})
+    recovery_gate: tuple[str, Settings] = ("recovery", {})
     readings: tuple[str, ...] = ()
     roles_of: tuple[str, ...] = ()
     log_reader: LogReader | None = None
@@ -89,7 +96,7 @@ STACKS: Mapping[str, StackKind] = Table(
             make=_etcd,
             processes=(etcd.PROCESS,),
             nodes=etcd.nodes,
-            state_gates={"exact": ("acknowledged-writes", "linearizable", "replicas-equal")},
+            state_gates={"exact": {"acknowledged-writes": {}, "linearizable": {}, "replicas-equal": {}}},
             readings=("quorum",),
             log_reader=etcd_logs.suspicious_lines,
             no_clock="etcd is a static Go program and asks the kernel for the time itself; aim it at another stack",
@@ -101,7 +108,7 @@ STACKS: Mapping[str, StackKind] = Table(
             make=_kafka,
             processes=(kafka.PROCESS,),
             nodes=kafka.nodes,
-            state_gates={"exact": ("ledger",)},
+            state_gates={"exact": {"ledger": {}}},
             readings=("quorum",),
             roles_of=("leader-of",),
             log_reader=kafka_logs.suspicious_lines,
@@ -123,7 +130,12 @@ STACKS: Mapping[str, StackKind] = Table(
             make=_streaming,
             processes=streaming.PROCESSES,
             nodes=streaming.nodes,
-            state_gates={"exact": ("ledger",)},
+            state_gates={
+                "exact": {"ledger": streaming.OUTPUTS},
+                "partial": {"ledger": {**streaming.OUTPUTS, "completeness": "at-least-once"}},
+            },
+            latency_gate=("output-latency", {"percentile": 99.0}),
+            recovery_gate=("lag", {}),
             readings=("quorum",),
             roles_of=("leader-of", flink.RUNNING),
             log_reader=streaming_logs.suspicious_lines,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chaos.model import Node
 
 DEFAULT_JOB = "keyed-count"
+OUTPUTS = {"output": "out", "windows": "win"}  # topics of that job, as the gate `ledger` calls them
 ROLES = tuple(dict.fromkeys((*kafka.ROLES, *flink.ROLES)))
 OPERATIONS = tuple(dict.fromkeys((*kafka.OPERATIONS, *flink.OPERATIONS)))
 PROCESSES = (kafka.PROCESS, *flink.PROCESSES)
