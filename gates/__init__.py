@@ -29,6 +29,7 @@ from gates.no_unexpected_exit import NoUnexpectedExit
 from gates.orphaned_transactions import OrphanedTransactions
 from gates.output_continues import OutputContinues
 from gates.output_latency import OutputLatency
+from gates.output_recovery import OutputRecovery
 from gates.recovery import Recovery
 from gates.replicas_equal import ReplicasEqual
 from gates.restarts import Restarts
@@ -50,6 +51,7 @@ OWN: Mapping[str, type[Gate]] = {
     "ledger": Ledger,
     "output-latency": OutputLatency,
     "output-continues": OutputContinues,
+    "output-recovery": OutputRecovery,
     "lag": Lag,
     "checkpoints": Checkpoints,
     "restarts": Restarts,

@@ -16,11 +16,13 @@ from gates.lag import Lag
 from gates.orphaned_transactions import OrphanedTransactions
 from gates.output_continues import OutputContinues
 from gates.output_latency import OutputLatency
+from gates.output_recovery import OutputRecovery
 from gates.restarts import Restarts
 
 GATES = (
     OutputLatency(limit_s=1),
     OutputContinues(limit_s=1),
+    OutputRecovery(limit_s=1),
     Lag(limit_s=1),
     Checkpoints(),
     Checkpoints(duration_s=1),
@@ -40,6 +42,8 @@ def test_they_do_what_every_gate_must(gate):
         (lambda: OutputLatency(limit_s=0), "limit: a latency"),
         (lambda: OutputLatency(limit_s=1, percentile=100), "percentile: 100"),
         (lambda: OutputContinues(limit_s=0), "limit: a gap"),
+        (lambda: OutputRecovery(limit_s=0), "limit: above 0"),
+        (lambda: OutputRecovery(limit_s=1, bucket_s=0.01), "bucket: too short"),
         (lambda: Lag(limit_s=0), "limit: above 0"),
         (lambda: Lag(limit_s=1, growth_share=0), "growth: 0 %"),
         (lambda: Checkpoints(floor_share=1), "floor: 100 %"),
@@ -183,6 +187,80 @@ def test_a_gap_that_begins_in_a_fault_and_ends_later_counts_whole_for_the_fault(
     assert found[Span.FAULT].numbers["value_s"] == pytest.approx(1.01)
     assert found[Span.RECOVERY].numbers["value_s"] == pytest.approx(1.01)
     assert found[Span.RUN].numbers["value_s"] == pytest.approx(1.01)
+
+
+def recovering(*, outage_s, after_s=6.0, lost=0, dribble=1):
+    """A run of 100 records a second whose output stands still from t = 4 s for a while, and then comes at once.
+
+    Every `dribble`th record of the outage still comes in time; `lost` never do.
+    """
+    b = RecordingBuilder()
+
+    def records(for_s):
+        for number in range(round(for_s * 100)):
+            b.produce(number % 4)
+            b.clock.advance(0.01)
+
+    records(4)
+    begun_ns = b.clock.now_ns()
+    with b.fault("kill", "etcd1"):
+        records(1)
+    records(after_s)
+    b.topics.pipe(delay_ms=5)
+    back_ns = begun_ns + round(outage_s * NS)
+    late = [row for row in b.topics.rows["out"] if begun_ns <= row["seen_ns"] < back_ns]
+    for number, row in enumerate(late):
+        if dribble == 1 or number % dribble:
+            row["seen_ns"] = back_ns
+    for row in late[:lost]:
+        b.topics.rows["out"].remove(row)
+    return b
+
+
+def test_output_that_makes_up_for_an_outage_passes_and_its_shape_is_told():
+    verdict = OutputRecovery(limit_s=3, bucket_s=0.5).judge(recovering(outage_s=3).build())
+    assert verdict.status is Status.PASS, verdict
+    (one,) = verdict.numbers["occurrences"]
+    assert verdict.numbers["value_s"] == pytest.approx(
+        2.0, abs=0.2
+    )  # 3 s after the injection, 1 s of which is the fault
+    assert one["late_s"] == pytest.approx(3.0, abs=0.2)
+    assert one["detect_s"] < 0.3
+    assert (one["dip_share"], one["dip_s"]) == (1.0, pytest.approx(3.0, abs=0.5))
+
+
+def test_output_that_is_back_too_late_or_owes_too_much_fails():
+    b = recovering(outage_s=5)
+    assert OutputRecovery(limit_s=3, bucket_s=0.5).judge(b.build()).status is Status.FAIL
+    late = OutputRecovery(limit_s=5, late_s=2, bucket_s=0.5).judge(b.build())
+    assert late.status is Status.FAIL
+    assert late.summary.startswith("not made up for after kill#0: ")
+    assert OutputRecovery(limit_s=5, late_s=6, bucket_s=0.5).judge(b.build()).status is Status.PASS
+
+
+def test_a_result_that_is_lost_is_never_caught_up_with():
+    assert OutputRecovery(limit_s=3, bucket_s=0.5).judge(recovering(outage_s=2, lost=50).build()).status is Status.FAIL
+
+
+def test_output_without_a_dip_is_caught_up_at_once():
+    verdict = OutputRecovery(limit_s=1, bucket_s=0.5).judge(recovering(outage_s=0).build())
+    assert verdict.status is Status.PASS
+    assert verdict.numbers["value_s"] == 0
+    assert verdict.numbers["occurrences"][0]["detect_s"] is None
+
+
+def test_traffic_that_ends_before_the_limit_can_not_tell_of_a_recovery():
+    verdict = OutputRecovery(limit_s=9, bucket_s=0.5).judge(recovering(outage_s=30, after_s=2).build())
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "too short to tell" in verdict.summary
+
+
+def test_a_reader_that_stopped_is_no_output_that_is_late():
+    b = recovering(outage_s=0)
+    unsee(b, b.topics.rows["out"][600:])
+    verdict = OutputRecovery(limit_s=1, bucket_s=0.5).judge(b.build())
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "its reader may have stopped" in verdict.summary
 
 
 # ---------------------------------------------------------------- counters
