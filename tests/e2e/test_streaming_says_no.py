@@ -29,7 +29,7 @@ stack:
   streaming:
     kafka: {{brokers: 3, topics: {{in: 4}}}}
     flink:
-      {{taskmanagers: 2, standby: false, checkpoint: {checkpoint}{flink}, job: {{name: keyed-count, parallelism: 2{job}}}}}
+      {{taskmanagers: 2, standby: false, checkpoint: {checkpoint}{flink}, job: {{parallelism: 2{job}}}}}
 load:
   records: {{topic: in, keys: 20, acks: all, read: [out, win], markers: true{records}}}
   rate: 400/s
