@@ -18,6 +18,7 @@ from chaos.model import Aimed, CpuQuota, Process, Proof
 from chaos.targets.netns import cgroups
 from chaos.targets.netns.lab import NodeSpec
 from chaos.targets.netns.target import open_netns
+from tests.leftovers import await_true
 
 pytestmark = [
     pytest.mark.alone,
@@ -26,8 +27,8 @@ pytestmark = [
 ]
 
 PATIENCE_S = 40.0
-BUSY = "while True: pass"
-IDLE = "import time\nwhile True: time.sleep(60)"
+BUSY = "print('begun', flush=True)\nwhile True: pass"
+IDLE = "import time\nprint('begun', flush=True)\nwhile True: time.sleep(60)"
 TENTH = CpuQuota(cores=0.1)
 
 
@@ -36,7 +37,9 @@ def lab(tmp_path, does=BUSY, limit: float | None = math.inf):
     nodes = [NodeSpec(name=name, role="member", cpu_limit=limit) for name in ("n1", "n2", "n3")]
     with open_netns(nodes, base=tmp_path / "labs", evidence=tmp_path / "evidence") as target:
         argv = (sys.executable, "-c", does)
-        target.start("n1", Process(name="server", argv=argv, log=str(tmp_path / "n1.log")))
+        log = tmp_path / "n1.log"
+        target.start("n1", Process(name="server", argv=argv, log=str(log)))
+        await_true("it has begun", lambda: log.exists() and log.read_text(), within_s=PATIENCE_S)
         yield target
 
 
