@@ -36,7 +36,8 @@ def _facts(stack: FlinkStack, name: str, role: str) -> Mapping[str, str]:
     assert file is not None
     running = _running(stack, name, role, file)
     facts = {"sha256": _hash(running or file, stamp(file)), "path": str(file), "of": "process" if running else "file"}
-    facts["asked"] = store.version() if role == STORE else stack.version
+    # Flink brings a ZooKeeper of its own choice: which version that is, nobody asked for.
+    facts["asked"] = {STORE: store.version(), ZOOKEEPER: ""}.get(role, stack.version)
     if role in (JOBMANAGER, TASKMANAGER):
         facts["job"] = f"{stack.settings.job.name} {stack.submission.version}"
     try:

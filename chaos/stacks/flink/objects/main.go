@@ -15,6 +15,8 @@ import (
 	"github.com/versity/versitygw/embedgw"
 )
 
+const connections = 1024
+
 func main() {
 	listen := flag.String("listen", "", "host:port")
 	folder := flag.String("folder", "", "where objects are kept, a folder for each bucket")
@@ -34,6 +36,8 @@ func main() {
 		RootUserAccess: os.Getenv("ROOT_ACCESS_KEY"),
 		RootUserSecret: os.Getenv("ROOT_SECRET_KEY"),
 		Ports:          []string{*listen},
+		MaxConnections: connections,
+		MaxRequests:    connections,
 		KeepAlive:      true,
 	}
 	if err := embedgw.RunVersityGW(ctx, backend, config); err != nil && ctx.Err() == nil {
