@@ -589,6 +589,7 @@ SETTINGS = {
     "recovery": {"limit_s": 5.0},
     "output-latency": {"limit_s": 2.0},
     "output-continues": {"limit_s": 5.0},
+    "output-recovery": {"limit_s": 1.0},
     "lag": {"limit_s": 10.0},
 }
 

@@ -33,12 +33,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	config := &embedgw.Config{
-		RootUserAccess: os.Getenv("ROOT_ACCESS_KEY"),
-		RootUserSecret: os.Getenv("ROOT_SECRET_KEY"),
-		Ports:          []string{*listen},
-		MaxConnections: connections,
-		MaxRequests:    connections,
-		KeepAlive:      true,
+		RootUserAccess:    os.Getenv("ROOT_ACCESS_KEY"),
+		RootUserSecret:    os.Getenv("ROOT_SECRET_KEY"),
+		Ports:             []string{*listen},
+		MaxConnections:    connections,
+		MaxRequests:       connections,
+		MultipartMaxParts: 10000,
+		KeepAlive:         true,
 	}
 	if err := embedgw.RunVersityGW(ctx, backend, config); err != nil && ctx.Err() == nil {
 		log.Fatal(err)
