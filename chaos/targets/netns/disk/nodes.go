@@ -121,6 +121,11 @@ func (n *node) Setattr(ctx context.Context, handle fs.FileHandle, in *fuse.SetAt
 	return n.LoopbackNode.Setattr(ctx, handle, in, out)
 }
 
+// Tmpfile is refused, as some file systems do (open(2), O_TMPFILE): a file without a name would go past us.
+func (n *node) Tmpfile(context.Context, uint32, uint32, *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
+	return nil, nil, 0, syscall.EOPNOTSUPP
+}
+
 // CopyFileRange goes by read and write, like everything else.
 func (n *node) CopyFileRange(context.Context, fs.FileHandle, uint64, *fs.Inode, fs.FileHandle, uint64, uint64, uint64) (uint32, syscall.Errno) {
 	return 0, syscall.ENOSYS
