@@ -20,6 +20,7 @@ from chaos.errors import ChaosgateError
 from workloads import WORKLOADS
 from workloads.assignment import Assignment
 from workloads.orders import BROKEN, ORPHANED, obey, say
+from workloads.priority import take_precedence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,7 @@ def main() -> int:
     if first is None:
         return ORPHANED
     assignment = Assignment.from_json(first)
+    take_precedence()  # when it sees a record is a measurement
     observer = pkgutil.resolve_name(WORKLOADS[assignment.load.workload].observer)(assignment)
     try:
         observer.open()

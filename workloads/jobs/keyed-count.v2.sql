@@ -20,6 +20,8 @@ CREATE TABLE input (
   'properties.retry.backoff.ms' = '50',
   'properties.request.timeout.ms' = '5000',
   'properties.metadata.max.age.ms' = '5000',
+  'properties.fetch.min.bytes' = '65536',
+  'properties.fetch.max.wait.ms' = '50',
   'scan.startup.mode' = '${start}',
   'format' = 'json'
 );
@@ -41,6 +43,7 @@ CREATE TABLE counts (
   'key.format' = 'raw',
   'key.fields' = 'k',
   'value.format' = 'json',
+  'properties.linger.ms' = '50',
   ${out_sink}
 );
 
@@ -60,6 +63,7 @@ CREATE TABLE windows (
   'key.format' = 'raw',
   'key.fields' = 'k',
   'value.format' = 'json',
+  'properties.linger.ms' = '50',
   ${win_sink}
 );
 

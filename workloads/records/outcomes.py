@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NEVER_SENT: Mapping[str, str] = {
     "_QUEUE_FULL": "the producer's queue was full",
     "_PURGE_QUEUE": "taken back before it was sent",
+    "_TIMED_OUT_QUEUE": "waited too long for those before it to be sent",
     "_UNKNOWN_PARTITION": "there is no such partition to send it to",
     "_FATAL": "the producer had broken down before it took the record",
 }

@@ -1,7 +1,7 @@
 """One producer of a process, and the thread that takes its reports.
 
-    users ─send─▶ queue of librdkafka ─▶ brokers
-    reports ◀──── a native thread polls ◀──┘      collected by whoever asks, in the users' thread
+    users ─send─▶ gathering.py ─a native thread─▶ librdkafka ─▶ brokers
+    reports ◀──────── the same thread polls ◀──────────────────┘   collected by whoever asks, in the users' thread
 
 gevent can't see into librdkafka: a poll in one of its greenlets would stop all of them. A record's fate is a `Report`.
 """
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from confluent_kafka import KafkaException, Producer
 
+from chaos.clock import ns
 from chaos.errors import WorkloadError
+from workloads.records.gathering import Gathering
 from workloads.records.settings import ALL
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _POLL_S = 0.1
+_TOGETHER_S = 0.002  # what is handed to librdkafka in one go should leave in one request
 _ID_ASKED_EACH_MS = 250  # statistics alone tell when the broker has given an idempotent producer its id
 
 
@@ -41,6 +44,13 @@ class Report(NamedTuple, Generic[T]):
     said: str
     partition: int
     offset: int | None
+
+
+class _Draft(NamedTuple, Generic[T]):
+    key: bytes
+    value: bytes
+    timestamp_ms: int
+    sent: T
 
 
 class RefusedError(Exception):
@@ -66,6 +76,9 @@ class RecordProducer(Generic[T]):
         self.trouble = ""
         self.accepted = 0
         self._collected = 0
+        self._settings, self._timeout_s = settings, timeout_s
+        self._gathering: Gathering[_Draft[T]] | None = None
+        self._purging = False
         self._has_id = settings.acks != ALL
         self._reports: deque[Report[T]] = deque()
         self._producer = Producer(
@@ -84,6 +97,8 @@ class RecordProducer(Generic[T]):
                 raise WorkloadError(f"the brokers gave {what} in time; see that the stack makes the topic")
             count = count or self._partitions()
             pause(0.02)
+        limits = {"most": self._settings.queue, "patience_ns": ns(self._timeout_s)}
+        self._gathering = Gathering(partitions=count, **limits)
         return count
 
     def _partitions(self) -> int:
@@ -96,14 +111,9 @@ class RecordProducer(Generic[T]):
 
     def send(self, key: bytes, value: bytes, partition: int, timestamp_ms: int, sent: T) -> None:
         """Hand over a record; RefusedError if it was not taken, and then no report comes."""
-        try:
-            self._producer.produce(
-                self.topic, value, key, partition, partial(self._reported, sent), timestamp=timestamp_ms
-            )
-        except BufferError as error:
-            raise RefusedError("_QUEUE_FULL", str(error)) from error
-        except KafkaException as error:
-            raise RefusedError(error.args[0].name(), error.args[0].str()) from error
+        assert self._gathering is not None, "connect first"
+        if not self._gathering.add(_Draft(key, value, timestamp_ms, sent), partition, time.monotonic_ns()):
+            raise RefusedError("_QUEUE_FULL", f"{self._settings.queue} records wait")
         self.accepted += 1
 
     def reports(self) -> Iterator[Report[T]]:
@@ -119,21 +129,54 @@ class RecordProducer(Generic[T]):
 
     def purge(self) -> None:
         """Take back what waits and forget what is on its way; each record gets its report."""
+        self._purging = True
         self._producer.purge()
 
     def _poll_on(self) -> None:
-        """Serve the callbacks below, for as long as the process lives."""
+        """Pass records on and take reports, for as long as the process lives."""
         try:
             while True:
-                self._producer.poll(_POLL_S)
+                self._producer.poll(max(_TOGETHER_S, self._settings.linger_s) if self._gathering else _POLL_S)
+                if self._gathering:
+                    self._pass_on(self._gathering)
         except Exception as error:  # noqa: BLE001  a thread that ends in silence would leave every record open
             self.trouble = f"reports are no longer taken: {error!r}"
 
-    def _reported(self, sent: T, error: KafkaError | None, message: Message) -> None:
-        now_ns = time.monotonic_ns()
-        name, said = ("", "") if error is None else (error.name(), error.str())
-        offset = message.offset() if error is None else None
-        self._reports.append(Report(sent, now_ns, name, said, message.partition() or 0, offset))
+    def _pass_on(self, gathering: Gathering[_Draft[T]]) -> None:
+        gone, why = (
+            (gathering.rest(), "_PURGE_QUEUE")
+            if self._purging
+            else (gathering.expired(time.monotonic_ns()), "_TIMED_OUT_QUEUE")
+        )
+        for partition, draft in gone:
+            self._report(draft.sent, why, "it waited for the records before it", partition)
+        for partition, draft in gathering.take():
+            try:
+                self._producer.produce(
+                    self.topic,
+                    draft.value,
+                    draft.key,
+                    partition,
+                    partial(self._reported, partition, draft.sent),
+                    timestamp=draft.timestamp_ms,
+                )
+            except BufferError as error:
+                gathering.landed(partition)
+                self._report(draft.sent, "_QUEUE_FULL", str(error), partition)
+            except KafkaException as error:
+                gathering.landed(partition)
+                self._report(draft.sent, error.args[0].name(), error.args[0].str(), partition)
+
+    def _reported(self, partition: int, sent: T, error: KafkaError | None, message: Message) -> None:
+        assert self._gathering is not None
+        self._gathering.landed(partition)
+        if error is None:
+            self._report(sent, "", "", partition, message.offset())
+        else:
+            self._report(sent, error.name(), error.str(), partition)
+
+    def _report(self, sent: T, error: str, said: str, partition: int, offset: int | None = None) -> None:
+        self._reports.append(Report(sent, time.monotonic_ns(), error, said, partition, offset))
 
     def _on_statistics(self, text: str) -> None:
         if not self._has_id:
@@ -149,11 +192,11 @@ def configuration(bootstrap: str, settings: RecordsSettings, timeout_s: float) -
     common = {
         "bootstrap.servers": bootstrap,
         "acks": settings.acks,
-        "linger.ms": min(5.0, timeout_s * 100),
+        "linger.ms": _TOGETHER_S * 1000,
         "message.timeout.ms": timeout_ms,
         "request.timeout.ms": timeout_ms,
-        "max.in.flight.requests.per.connection": 5,  # so that records gather while a slow broker is busy
         "queue.buffering.max.messages": settings.queue,
+        "batch.num.messages": settings.queue,
         "queue.buffering.max.kbytes": 1 << 20,
         "socket.timeout.ms": 5000,
         "socket.connection.setup.timeout.ms": 2000,

@@ -40,6 +40,7 @@ class RecordsSettings:
     markers: bool = False  # after the drain a record a partition, dated later, moves the job's event time on
     settle_s: float = 15.0  # how long to wait, after the drain, for the job's output to come to rest
     quiet_s: float = 2.0  # at rest: no topic has grown for so long; longer than the job's checkpoint interval
+    linger_s: float = 0.005  # how long records gather before they are sent; fewer, larger requests cost brokers less
     queue: int = 100_000  # records that may wait in a producer; one more is refused
     arrivals: str = "even"  # even | poisson
     patience_s: float | None = None  # how long an arrival waits for a free user; None: as long as the timeout
@@ -52,6 +53,8 @@ class RecordsSettings:
         one_of("isolation", self.isolation, (READ_COMMITTED, READ_UNCOMMITTED))
         one_of("arrivals", self.arrivals, ARRIVALS)
         one_of("sabotage", self.sabotage, ("", *SABOTAGES))
+        if not 0 <= self.linger_s < 1:
+            raise ValueError(f"linger: {self.linger_s:g}s; write less than a second, e.g. 5ms")
         if not 0 < self.quiet_s < self.settle_s <= SETTLE_MAX_S:
             raise ValueError(f"settle: {self.settle_s:g}s; write more than quiet, at most {SETTLE_MAX_S:g}s")
         if not self.topic:

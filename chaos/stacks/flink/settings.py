@@ -290,7 +290,7 @@ def _checkpointing(settings: FlinkSettings, ground: Ground) -> dict[str, str]:
 
 
 def _scheduling(settings: FlinkSettings) -> dict[str, str]:
-    spread = {"taskmanager.load-balance.mode": "SLOTS", "execution.buffer-timeout.interval": "5 ms"}
+    spread = {"taskmanager.load-balance.mode": "SLOTS", "execution.buffer-timeout.interval": "20 ms"}
     if settings.scheduler != ADAPTIVE:
         return spread
     return {

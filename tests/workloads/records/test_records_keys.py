@@ -91,15 +91,16 @@ def test_the_marker_of_a_partition_has_a_key_that_no_traffic_has():
         ({"kees": 3}, "load.records: no such setting 'kees'; did you mean 'keys'"),
         ({"keys": 0}, "keys: 0 is too few; write 1 or more"),
         ({"queue": 0}, "queue: 0 is too few"),
-        ({"acks": "none"}, "acks: 'none' is unknown; known are all, 1"),
+        ({"acks": "none"}, "acks: 'none' is unknown; there are all, 1"),
         ({"isolation": "read_commited"}, "did you mean 'read_committed'?"),
-        ({"arrivals": "burst"}, "known are even, poisson"),
+        ({"arrivals": "burst"}, "there are even, poisson"),
         ({"sabotage": "skip"}, "sabotage: 'skip' is unknown"),
         ({"topic": ""}, "topic: a topic needs a name"),
         ({"read": ["in"]}, "read: in is what is produced to"),
         ({"read": ["out", "out"]}, "name each of them once"),
         ({"quiet_s": 20.0}, "settle: 15s; write more than quiet"),
         ({"settle_s": 60.0}, "at most 20s"),
+        ({"linger_s": 2.0}, "linger: 2s; write less than a second"),
     ],
 )
 def test_a_wrong_setting_is_named(settings, says):
