@@ -69,6 +69,7 @@ TOPIC = pa.schema(
         ("n", pa.int64()),  # the key's sequence number, from 0; null for windows
         ("count", pa.int64()),  # what a job counted up to here; null on its input
         ("window_ms", pa.int64()),  # the window's start; null where there is none
+        ("worked_ms", pa.int64()),  # since 1970, by the operator's own clock when it had the record; null: not told
         ("seen_ns", pa.int64()),  # on the run's clock, by a reader that followed; null: it never saw it
     ]
 )
@@ -83,6 +84,7 @@ class GeneratorEnd:
     intended: int = 0
     last_flushed_ns: int = 0
     final_reads_complete: bool = False
+    wall_ns: int = 0  # added to the run's clock it gives the time since 1970; 0: not told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

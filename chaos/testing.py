@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from chaos.clock import NS, ns
 from chaos.conformance import assert_frozen, check_fault, check_stack, check_target
-from chaos.made import MS, PROBED, MadeTopics
+from chaos.made import MS, PROBED, WALL_NS, MadeTopics
 from chaos.model import (
     Event,
     EventKind,
@@ -291,9 +291,8 @@ class RecordingBuilder:
         """Return the recording; `complete` False: the generator was cut short and the harness died."""
         if end and complete and not self._ended:
             self.end()
-        closed = GeneratorEnd(
-            samples=len(self.samples), dropped=self._counts["dropped"], final_reads_complete=final_complete
-        )
+        count, dropped = len(self.samples), self._counts["dropped"]
+        closed = GeneratorEnd(samples=count, dropped=dropped, final_reads_complete=final_complete, wall_ns=WALL_NS)
         return Recording.of(
             events=self.events,
             samples=self.samples,

@@ -254,6 +254,7 @@ class Sent:
     key: Ints
     n: Ints
     acknowledged: npt.NDArray[np.bool_]
+    given_up: int  # records that a producer ceased to care for, though they may have been sent
     rows: Ints | None  # of the samples; None: all of them
 
     @classmethod
@@ -266,8 +267,10 @@ class Sent:
         if len(key) != recording.samples.num_rows:
             rows = np.concatenate([none, *(part[2] for part in parts)])
         (outcome,) = recording.columns("outcome")
-        told = outcome == Outcome.OK
-        return cls(recording=recording, key=key, n=n, acknowledged=told if rows is None else told[rows], rows=rows)
+        if rows is not None:
+            outcome = outcome[rows]
+        given_up = int(np.count_nonzero(outcome == Outcome.UNKNOWN))
+        return cls(recording=recording, key=key, n=n, acknowledged=outcome == Outcome.OK, given_up=given_up, rows=rows)
 
     def column(self, name: str) -> Ints:
         """Return a column of the samples, of the records only."""

@@ -162,6 +162,7 @@ def _numbers(source: Taken, sent: Sent, out: Taken | None, cells: Cells | None) 
         "n": len(source.log),
         "keys": len(source.slots.keys),
         "acknowledged": int(np.count_nonzero(sent.acknowledged)),
+        "given_up": sent.given_up,
         "output": len(out.log) if out else 0,
         "counted": int(np.count_nonzero(out.log.column("count") != NEVER_NS)) if out else 0,
         "windows": len(cells.log) if cells else 0,

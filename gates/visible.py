@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from chaos.clock import NS
+from chaos.clock import NS, ns
 from chaos.streams import NEVER_NS
 from gates.accounts import Log, Sent, Slots, Taken
 from gates.traffic import inside
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from gates.accounts import Ints
     from gates.traffic import Array
 
+MS = ns(0.001)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visible:
     """The records meant to be sent in some windows: how many, and the latencies of those that were seen live.
 
     `unsure`: of those not seen, the ones that may have been visible in time: they are in the topic, or it is not shown
-    that all of the topic was read. `split`: medians of the way into the log and of the way on from there.
+    that all of the topic was read. `split`: medians of the way into the log, from there to the job's operator (by its
+    own clock), and on to the reader; of the two last together where the job does not tell when it had a record.
     """
 
     offered: int
@@ -42,31 +45,66 @@ class Visible:
         sent = Sent.of(recording)
         intended_ns = sent.column("intended_ns")
         chosen = inside(intended_ns, spans)
-        seen_ns, there = _seen(sent, topic)
-        late_ns, there = (seen_ns - intended_ns)[chosen], there[chosen]
-        seen = seen_ns[chosen] != NEVER_NS
-        into_log_ns = (sent.column("return_ns") - intended_ns)[chosen]
+        ways = Ways.of(sent, topic)
+        late_ns, there = (ways.seen_ns - intended_ns)[chosen], ways.there[chosen]
+        seen = ways.seen_ns[chosen] != NEVER_NS
         return cls(
             offered=len(seen),
             latency_s=late_ns[seen] / NS,
             unsure=int(np.count_nonzero(~seen if topic.why_unproven else there & ~seen)),
-            split=_split(into_log_ns, late_ns, seen & sent.acknowledged[chosen]),
+            split=_split(ways, sent, chosen & sent.acknowledged & (ways.seen_ns != NEVER_NS)),
         )
 
 
-def _seen(sent: Sent, topic: Topic) -> tuple[Ints, Array]:
-    """Return, of each record sent, when it was first seen in a topic (NEVER_NS: not live), and whether it is there."""
-    slots = Slots.of(sent.key, sent.n)
-    taken = Taken.of(Log.of(topic), slots)
-    seen_ns = np.full(slots.size + 1, NEVER_NS)
-    np.minimum.at(seen_ns, taken.slot, taken.log.column("seen_ns"))
-    seen_ns[-1] = NEVER_NS
-    slot = slots.find(sent.key, sent.n)
-    return seen_ns[slot], np.append(taken.place >= 0, values=False)[slot]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """Of each record sent: when it was first seen in a topic and when the job had it (NEVER_NS: not, or nobody knows).
+
+    Both on the run's clock. `there`: it is in the topic.
+    """
+
+    seen_ns: Ints
+    worked_ns: Ints
+    there: Array
+
+    @classmethod
+    def of(cls, sent: Sent, topic: Topic) -> Self:
+        """Join samples and topic by id; SparseError if the samples' numbers can't be laid out."""
+        slots = Slots.of(sent.key, sent.n)
+        taken = Taken.of(Log.of(topic), slots)
+        slot = slots.find(sent.key, sent.n)
+        worked_ms = taken.log.column("worked_ms")
+        wall_ns = max((end.wall_ns for end in sent.recording.ends.values() if end is not None), default=0)
+        known = (worked_ms != NEVER_NS) & bool(wall_ns)
+        worked_ns = np.where(known, np.where(known, worked_ms, 0) * MS - wall_ns, NEVER_NS)
+        return cls(
+            seen_ns=_first(taken, slots.size, taken.log.column("seen_ns"))[slot],
+            worked_ns=_first(taken, slots.size, worked_ns)[slot],
+            there=np.append(taken.place >= 0, values=False)[slot],
+        )
 
 
-def _split(into_log_ns: Ints, late_ns: Ints, known: Array) -> dict[str, float | None]:
-    if not known.any():
-        return {"into_log_p50_s": None, "onward_p50_s": None}
-    into_log, onward = into_log_ns[known] / NS, (late_ns - into_log_ns)[known] / NS
-    return {"into_log_p50_s": finite(float(np.median(into_log))), "onward_p50_s": finite(float(np.median(onward)))}
+def _first(taken: Taken, slots: int, at_ns: Ints) -> Ints:
+    """Return, of each slot and of none, the earliest of its records' times."""
+    first: Ints = np.full(slots + 1, NEVER_NS)
+    np.minimum.at(first, taken.slot, at_ns)
+    first[-1] = NEVER_NS
+    return first
+
+
+def _split(ways: Ways, sent: Sent, known: Array) -> dict[str, float | None]:
+    into_log = (sent.column("return_ns") - sent.column("intended_ns"))[known]
+    onward = (ways.seen_ns - sent.column("return_ns"))[known]
+    told = ways.worked_ns[known] != NEVER_NS
+    to_job = (ways.worked_ns - sent.column("return_ns"))[known][told]
+    visible = (ways.seen_ns - ways.worked_ns)[known][told]
+    parts: Mapping[str, Array] = {
+        "into_log": into_log,
+        "onward": onward,
+        "to_operator": to_job,
+        "operator_to_visible": visible,
+    }
+    return {
+        f"{name}_p50_s": finite(float(np.median(took_ns)) / NS) if len(took_ns) else None
+        for name, took_ns in parts.items()
+    }

@@ -164,10 +164,10 @@ function drawing(data) {
   function drawNode(ctx, node, middle, x) {
     for (const [from, to, state] of node.states) {
       const left = x(from), width = Math.max(x(to) - left, PIXELS());
-      const half = { leads: 7, up: 1.5, silent: 5 }[state] * PIXELS();
-      ctx.fillStyle = state === "silent" ? hatched("#d55e00", 0, 0.2) : colour(state === "leads" ? "served" : "asked");
+      const half = { leads: 7, up: 1.5, silent: 5, work: 5 }[state] * PIXELS();
+      ctx.fillStyle = state === "silent" ? hatched("#d55e00", 0, 0.2) : colour(state === "up" ? "asked" : "served");
       ctx.fillRect(left, middle - half, width, 2 * half);
-      const word = { leads: "leader", up: "", silent: "silent" }[state];
+      const word = { leads: "leader", up: "", silent: node.name === "job" ? "not running" : "silent", work: "" }[state];
       const end = left + ctx.measureText(word).width + 12 * PIXELS();
       const free = node.marks.every(([t]) => x(t) < left - 5 * PIXELS() || x(t) > end + 5 * PIXELS());
       if (word && free && end < left + width) {

@@ -187,6 +187,33 @@
     };
   }
 
+  // ------------------------------------------------------------ curves of a job, each with moments of its own
+
+  const UNITS = {
+    count: (v) => (v == null ? "–" : Math.round(v).toLocaleString("en")),
+    share: (v) => (v == null ? "–" : `${Math.round(v * 100)} %`),
+    ms,
+  };
+  const DASHES = [[], [7, 3], [2, 3], [9, 3, 2, 3]];
+
+  function curves(chart) {
+    const told = UNITS[chart.unit];
+    const joined = uPlot.join(chart.curves.map((one) => [one.t, one.v]), chart.curves.map(() => [2]));
+    const top = (u, _, max) => [0, chart.unit === "share" ? 1 : Math.max(max || 0, 1) * 1.12];
+    return {
+      data: joined,
+      options: options(150, {
+        scales: { y: { range: top }, x: { time: false, range: keepExtent } },
+        axes: [timeAxis(), axis({ size: AXIS, values: (_, vs) => vs.map(told) })],
+        series: [clock, ...chart.curves.map((one, number) => ({
+          label: short(one.label, 40), stroke: ERROR_HUES[(number + 2) % ERROR_HUES.length], width: 1.75,
+          dash: DASHES[number % DASHES.length], points: { show: false }, spanGaps: false, value: (_, v) => told(v),
+        }))],
+        hooks: { draw: [drawEdges] },
+      }),
+    };
+  }
+
   function errorSeries(kind, number, bars) {
     const hue = ERROR_HUES[number % ERROR_HUES.length];
     return {
@@ -259,6 +286,7 @@
     add("latency", "Latency", `of what was served, from the intended moment, ${per}; hatched at the top: more than 1 % was never answered, p99 is infinite`, latency());
     if (Object.keys(series.errors).length) add("errors", "Errors", `by kind, ${per}, stacked`, errors());
     else empty("Errors: none. Every operation was served.");
+    for (const one of data.charts) add(one.name, one.title, one.note, curves(one));
     for (const { plot } of charts) plot.over.addEventListener("mousedown", () => { for (const one of charts) one.plot.zoomed = true; });
     for (const { plot } of charts) plot.over.addEventListener("dblclick", whole);
   }

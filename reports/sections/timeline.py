@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from chaos.clock import NS
 from chaos.errors import ChaosgateError
 from chaos.model import EventKind, Span
+from reports.sections import streams
 from reports.series import origin_ns, series
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def chart_data(recording: Recording, judgement: Judgement, steps: Sequence[StepR
         "asked_per_s": _asked(recording),
         "steps": [step.name for step in steps],
         "faults": _faults(recording, steps),
-        "lanes": _lanes(recording),
+        "lanes": [*_lanes(recording), *streams.lanes(recording)],
+        "charts": streams.charts(recording),
         "phases": [[_s(recording, e.at_ns), e.detail] for e in recording.events if e.kind is EventKind.PHASE],
         "run": None if run is None else [0.0, _s(recording, run[1])],
         "limits": _limits(recording, judgement),

@@ -79,6 +79,17 @@ def test_output_that_is_seen_in_time_passes_and_the_way_is_split():
     assert verdict.summary == "p99 from sending to out during steady: 500 ms, limit 600 ms (n = 500)"
     assert verdict.numbers["into_log_p50_s"] == pytest.approx(0.001)
     assert verdict.numbers["onward_p50_s"] == pytest.approx(0.499)
+    assert verdict.numbers["to_operator_p50_s"] == pytest.approx(0.099, abs=0.001)
+    assert verdict.numbers["operator_to_visible_p50_s"] == pytest.approx(0.4, abs=0.001)
+
+
+def test_a_job_that_does_not_tell_when_it_had_a_record_is_split_in_two():
+    b = produced()
+    for row in b.topics.rows["out"]:
+        row["worked_ms"] = None
+    numbers = OutputLatency(limit_s=0.6).judge(b.build()).numbers
+    assert numbers["onward_p50_s"] == pytest.approx(0.499)
+    assert numbers["to_operator_p50_s"] is None
 
 
 def test_output_that_is_seen_late_fails():

@@ -131,6 +131,25 @@ def test_each_kind_is_planted():
     assert set(PLANTED) == set(KINDS)
 
 
+@pytest.mark.parametrize("kind", ["input doubled", "input reordered"])
+def test_a_producer_that_gave_a_record_up_may_have_done_it_itself(kind):
+    b = run()
+    b.produce(1, outcome=Outcome.UNKNOWN, logged=False)
+    PLANTED[kind][0](b)
+    verdict = judged(b)
+    assert verdict.status is Status.INCONCLUSIVE, verdict.summary
+    assert f"{kind} 1, and nobody can say by whom: the producer gave 1 record up" in verdict.summary
+
+
+def test_what_the_job_did_is_held_against_it_all_the_same():
+    b = run()
+    b.produce(1, outcome=Outcome.UNKNOWN, logged=False)
+    again(b, "out", 1, 3)
+    verdict = judged(b)
+    assert verdict.status is Status.FAIL, verdict.summary
+    assert verdict.summary.startswith("doubled 1 of"), verdict.summary
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_planted_violation_fails_for_certain_and_is_named(kind):
     b = run()

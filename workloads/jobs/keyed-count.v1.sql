@@ -31,6 +31,7 @@ CREATE TABLE counts (
   n BIGINT,
   `count` BIGINT,
   t BIGINT,
+  worked_ms BIGINT,
   job STRING
 ) WITH (
   'connector' = 'kafka',
@@ -75,6 +76,8 @@ BEGIN
     n,
     COUNT(*) OVER (PARTITION BY k ORDER BY arrived ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW),
     t,
+    TIMESTAMPDIFF(SECOND, TIMESTAMP '1970-01-01 00:00:00', CAST(arrived AS TIMESTAMP(3))) * CAST(1000 AS BIGINT)
+      + CAST(DATE_FORMAT(CAST(arrived AS TIMESTAMP(3)), 'SSS') AS BIGINT),
     'v1'
   FROM input;
 

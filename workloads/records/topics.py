@@ -1,9 +1,9 @@
 """What is kept of a topic: topics/<name>.arrow, a row a record, and topics/<name>.closed.json, whether that is all.
 
-{"k":"17","n":5,"t":…}                  partition offset timestamp 17 5 ∅ ∅          what was produced
-{"k":"17","n":5,"count":6,…}         ─▶ partition offset timestamp 17 5 6 ∅          a job's running count
-{"k":"17","window_ms":…,"count":48}     partition offset timestamp 17 ∅ 48 window    its count of a window
-anything else                           partition offset timestamp ∅ ∅ ∅ ∅           corrupt: told, not dropped
+{"k":"17","n":5,"t":…}                        partition offset timestamp 17 5 ∅ ∅ ∅        what was produced
+{"k":"17","n":5,"count":6,"worked_ms":…}   ─▶ partition offset timestamp 17 5 6 ∅ worked   a job's running count
+{"k":"17","window_ms":…,"count":48}           partition offset timestamp 17 ∅ 48 window ∅  its count of a window
+anything else                                 partition offset timestamp ∅ ∅ ∅ ∅ ∅        corrupt: told, not dropped
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Content(NamedTuple):
     n: int | None
     counted: int | None
     window_ms: int | None
+    worked_ms: int | None = None
 
 
 CORRUPT = Content(None, None, None, None)
@@ -47,7 +48,7 @@ def content(value: bytes | None) -> Content:
     """Read a record's value. Pure; it never raises, because a record that can't be read is a finding."""
     try:
         data = json.loads(value or b"")
-        read = Content(int(data["k"]), data.get("n"), data.get("count"), data.get("window_ms"))
+        read = Content(int(data["k"]), *(data.get(name) for name in ("n", "count", "window_ms", "worked_ms")))
     except (ValueError, TypeError, KeyError, AttributeError):
         return CORRUPT
     return read if _sound(read) else CORRUPT

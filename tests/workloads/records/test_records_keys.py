@@ -91,7 +91,7 @@ def test_the_marker_of_a_partition_has_a_key_that_no_traffic_has():
         ({"kees": 3}, "load.records: no such setting 'kees'; did you mean 'keys'"),
         ({"keys": 0}, "keys: 0 is too few; write 1 or more"),
         ({"queue": 0}, "queue: 0 is too few"),
-        ({"acks": "none"}, "acks: 'none' is unknown; there are all, 1"),
+        ({"acks": "none"}, "acks: 'none' is unknown; there are 1, all"),
         ({"isolation": "read_commited"}, "did you mean 'read_committed'?"),
         ({"arrivals": "burst"}, "there are even, poisson"),
         ({"sabotage": "skip"}, "sabotage: 'skip' is unknown"),

@@ -103,10 +103,11 @@ def test_only_a_reading_to_every_end_is_complete(high, data):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b'{"k":"17","n":5,"t":1}', (17, 5, None, None)),
-        (b'{"k":"17","n":5,"count":6,"t":1,"job":"v1"}', (17, 5, 6, None)),
-        (b'{"k":"17","window_ms":3000,"count":6,"job":"v1"}', (17, None, 6, 3000)),
-        (b'{"k":"-2","n":0,"t":1}', (-2, 0, None, None)),
+        (b'{"k":"17","n":5,"t":1}', (17, 5, None, None, None)),
+        (b'{"k":"17","n":5,"count":6,"t":1,"worked_ms":8,"job":"v1"}', (17, 5, 6, None, 8)),
+        (b'{"k":"17","n":5,"count":6,"worked_ms":"8"}', CORRUPT),
+        (b'{"k":"17","window_ms":3000,"count":6,"job":"v1"}', (17, None, 6, 3000, None)),
+        (b'{"k":"-2","n":0,"t":1}', (-2, 0, None, None, None)),
         (None, CORRUPT),
         (b"", CORRUPT),
         (b"\xff\xfe", CORRUPT),
@@ -133,7 +134,7 @@ def test_nothing_that_a_log_holds_makes_reading_break_down(text):
 
 def three() -> Records:
     records = Records()
-    records.add(0, 0, 1000, b'{"k":"4","n":0,"count":1}')
+    records.add(0, 0, 1000, b'{"k":"4","n":0,"count":1,"worked_ms":9}')
     records.add(1, 7, 1001, b"not json")
     records.add(0, 3, 1002, b'{"k":"4","window_ms":1000,"count":2}')
     return records
@@ -148,9 +149,9 @@ def test_a_topic_is_written_and_read_back_with_when_its_records_were_seen(tmp_pa
     assert back.table.to_pylist() == [
         dict(zip(TOPIC.names, row, strict=True))
         for row in [
-            (0, 0, 1000, 4, 0, 1, None, 50),
-            (1, 7, 1001, None, None, None, None, None),
-            (0, 3, 1002, 4, None, 2, 1000, None),
+            (0, 0, 1000, 4, 0, 1, None, 9, 50),
+            (1, 7, 1001, None, None, None, None, None, None),
+            (0, 3, 1002, 4, None, 2, 1000, None, None),
         ]
     ]
     assert (back.note, back.why_unproven) == ("", "")
