@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SHOWN = 5  # sentences in the summary; all of them are in the numbers
 CHANCE = 3.0  # standard deviations by which Poisson arrivals of a short window may fall behind
 SLICE_NS = 10 * NS  # of a closed loop: something succeeds in each, though a member is killed every three seconds
+WORKS = "running"  # a probe's reading of a node: 1 while it runs a task of the job
+FRESH_NS = 3 * NS  # older ones do not tell who had work when a fault came
 SERVED_MIN = 100  # operations of a closed loop
 INTERRUPTED = "the run was interrupted"
 BUSY = "; the machine is busy: run alone, or lower the rate"
@@ -291,6 +293,7 @@ def _faults(recording: Recording) -> Iterator[str]:
         if not inject.data.get("victims"):
             yield f"{_name(inject)} met nobody: {inject.detail or 'nobody held the role'}"
         yield from _wrong_role(inject)
+        yield from _met_the_idle(recording, inject)
         confirmed = last_evidence(told, EventKind.CONFIRM, "confirm")
         missing = [name for name in _subjects(inject) if not _operation(inject) and not covered([name], confirmed)]
         if missing or not confirmed:
@@ -307,6 +310,20 @@ def _wrong_role(inject: Event) -> Iterator[str]:
     unseen = [name for name in inject.data.get("victims", ()) if name not in seen]
     if unseen and inject.data.get("role_found"):
         yield f"{_name(inject)} was aimed at the {role}, and nothing says that {listed(unseen)} still was"
+
+
+def _met_the_idle(recording: Recording, inject: Event) -> Iterator[str]:
+    """Say of a fault whose victims all had nothing to do, as their stack's probe saw it last, that it had no effect."""
+    victims = () if _operation(inject) else inject.data.get("victims", ())
+    if victims and all(_worked(recording, name, inject.at_ns) is False for name in victims):
+        yield f"{_name(inject)} met {listed(victims)}, which ran no task then; to hit one that works write running: any"
+
+
+def _worked(recording: Recording, node: str, at_ns: int) -> bool | None:
+    """Say whether a node ran a task of the job at a time; None where nobody knows, or nodes don't run tasks."""
+    told = [r for r in recording.readings if r.name == WORKS and r.node == node and 0 <= at_ns - r.at_ns < FRESH_NS]
+    newest = max(told, key=lambda reading: reading.at_ns, default=None)
+    return None if newest is None or newest.value is None else newest.value > 0
 
 
 def _disproved(recording: Recording) -> Iterator[str]:

@@ -11,7 +11,8 @@ import os
 
 import pytest
 
-from chaos.model import Decision, Status
+from chaos.model import Decision, EventKind, Status
+from chaos.recording import Recording
 from tests.e2e.short import run
 
 pytestmark = [
@@ -27,7 +28,7 @@ chaosgate: 1
 name: {name}
 stack:
   streaming:
-    kafka: {{brokers: 3, topics: {{in: 4}}}}
+    kafka: {{brokers: {brokers}, topics: {{in: 4}}}}
     flink:
       {{taskmanagers: 2, standby: false, checkpoint: {checkpoint}{flink}, job: {{parallelism: 2{job}}}}}
 load:
@@ -46,12 +47,13 @@ seed: 5
 KILL = "on: {running: OverAggregate}, fault: {kill: {down-for: 4s}}"
 RESUBMIT = "on: jobmanager, fault: resubmit"
 UPGRADE = "on: jobmanager, fault: {upgrade: {to: v2}}"
+CHANGED = "on: jobmanager, fault: {upgrade: {to: v3}}"
 
 
-def text(name, *, step=KILL, checkpoint="1s", flink="", job="", records="", duration="22s"):
-    return TEXT.format(
-        name=name, step=step, checkpoint=checkpoint, flink=flink, job=job, records=records, duration=duration
-    )
+def text(name, *, step=KILL, checkpoint="1s", flink="", job="", records="", brokers=1, duration="22s"):
+    """One broker is enough where the job is broken: it is not the broker that loses or doubles."""
+    told = {"flink": flink, "job": job, "records": records, "brokers": brokers}
+    return TEXT.format(name=name, step=step, checkpoint=checkpoint, duration=duration, **told)
 
 
 def ledger(result):
@@ -61,7 +63,7 @@ def ledger(result):
 
 @pytest.mark.parametrize("step", [KILL, UPGRADE], ids=["kill", "upgrade"])
 def test_the_sound_twin_is_exact(tmp_path, step):
-    result = run(tmp_path, text("sound", step=step))
+    result = run(tmp_path, text("sound", step=step, brokers=3))
     assert ledger(result).status is Status.PASS, ledger(result)
     assert result.judgement.decision is Decision.PROMOTE, result.judgement.why
 
@@ -72,6 +74,7 @@ BROKEN = {
     "a job that begins at the newest record": ({"step": RESUBMIT}, "lost"),
     "no checkpoints": ({"checkpoint": "0s"}, "lost"),
     "a job that is not restarted": ({"flink": ", restarts: false"}, "lost"),
+    "an upgrade that leaves its state behind": ({"step": CHANGED, "job": ", keep-state: false"}, "doubled"),
     "a transaction shorter than a checkpoint": ({"checkpoint": "4s", "job": ", transaction-timeout: 1500ms"}, "lost"),
 }
 
@@ -84,11 +87,70 @@ def test_exactly_once_that_is_broken_is_held_with_its_reason(tmp_path, what):
     assert kind in verdict.summary, verdict.summary
 
 
+def test_an_upgrade_to_a_plan_that_state_does_not_fit_is_refused_and_can_not_tell(tmp_path):
+    result = run(tmp_path, text("changed", step=CHANGED))
+    assert ledger(result).status is not Status.FAIL, ledger(result)
+    assert result.judgement.decision is Decision.CANNOT_TELL, result.judgement.sentence
+    assert "Cannot map" in result.judgement.sentence, result.judgement.sentence
+
+
+def test_a_kill_that_met_an_idle_taskmanager_can_not_tell(tmp_path):
+    """One slot has all of the job. Whose it is is Flink's choice: seeds are tried until the victim is another one."""
+    idle = "on: {role: taskmanager, count: 1}, fault: {kill: {down-for: 4s}}"
+    yaml = text("idle", step=idle, duration="14s").replace("parallelism: 2", "parallelism: 1")
+    for seed in range(1, 6):
+        result = run(tmp_path / str(seed), yaml.replace("seed: 5", f"seed: {seed}"))
+        assert result.error is None, result.error
+        if "ran no task then" in result.judgement.sentence:
+            break
+        assert killed_one_that_worked(Recording.open(result.folder))
+    assert result.judgement.decision is Decision.CANNOT_TELL
+    assert "break met taskmanager" in result.judgement.sentence
+
+
+def killed_one_that_worked(recording):
+    (inject,) = (event for event in recording.events if event.kind is EventKind.INJECT)
+    before = [r for r in recording.readings if r.name == "running" and r.at_ns <= inject.at_ns]
+    (victim,) = inject.data["victims"]
+    return [r.value for r in before if r.node == victim][-1] == 1.0
+
+
 def test_a_generator_that_leaves_numbers_out_is_caught(tmp_path):
     verdict = ledger(run(tmp_path, text("skips", records=", sabotage: skip-ids")))
-    assert verdict.status is not Status.PASS, verdict
+    assert verdict.status is Status.INCONCLUSIVE, verdict
+    assert "the load is at fault, not the stack" in verdict.summary, verdict
 
 
 def test_a_reader_that_stops_early_can_not_tell_and_is_no_loss(tmp_path):
     verdict = ledger(run(tmp_path, text("stops", records=", sabotage: stop-early")))
     assert verdict.status is Status.INCONCLUSIVE, verdict
+
+
+LEADER = """
+chaosgate: 1
+name: {name}
+stack:
+  kafka: {{brokers: 3, topics: {{in: 1}}}}
+load:
+  records: {{topic: in, keys: 20, acks: {acks}}}
+  rate: 400/s
+  users: 4
+  timeout: 20s
+warm-up: 3s
+duration: 24s
+steps:
+  - {{name: slow, at: 5s, for: 8s, on: {{role: broker, count: 3}}, fault: {{disk: {{latency: 200ms, of: [write]}}}}}}
+  - {{name: dark, at: 8s, for: 4s, on: {{leader-of: in/0}}, fault: {{power: {{unsynced: lost}}}}}}
+gates:
+  - ledger: {{input: in}}
+seed: 5
+"""
+
+
+@pytest.mark.parametrize(("acks", "status"), [("1", Status.FAIL), ("all", Status.PASS)])
+def test_what_a_leader_alone_acknowledged_is_lost_with_its_power(tmp_path, acks, status):
+    """Slow disks keep the followers behind; what had not come to them by then is nowhere."""
+    verdict = ledger(run(tmp_path, LEADER.format(name="leader", acks=acks)))
+    assert verdict.status is status, verdict
+    if acks == "1":
+        assert verdict.summary.startswith("acknowledged, lost"), verdict

@@ -288,6 +288,36 @@ def test_a_binary_that_changed_makes_the_run_invalid_unless_an_operation_replace
     assert "was replaced by 3.6.0, but runs 3.5.35 at the end" in versions({"nodes": NODES}, action=replace_it)
 
 
+def killed(**running):
+    """A run in which tm1 is killed; `running` is each TaskManager's last reading of whether it has work."""
+    builder = RecordingBuilder(rate_per_s=100)
+    builder.traffic(5)
+    for node, value in running.items():
+        builder.reading("running", node, value, why="" if value is not None else "timeout")
+    with builder.fault("kill", "tm1"):
+        builder.traffic(2)
+    builder.traffic(5)
+    return problems(builder)
+
+
+def test_a_fault_that_met_a_node_without_work_changed_nothing_and_can_not_tell():
+    assert "kill met tm1, which ran no task then; to hit one that works write running: any" in killed(tm1=0.0, tm2=1.0)
+    assert killed(tm1=1.0, tm2=0.0) == ""
+    assert killed(tm1=None) == ""
+    assert killed() == ""
+
+
+def test_one_that_works_among_the_victims_is_enough():
+    builder = RecordingBuilder(rate_per_s=100)
+    builder.traffic(5)
+    builder.reading("running", "tm1", 0.0)
+    builder.reading("running", "tm2", 1.0)
+    with builder.fault("cut", "tm1", "tm2"):
+        builder.traffic(2)
+    builder.traffic(5)
+    assert problems(builder) == ""
+
+
 def test_a_version_read_from_a_file_and_not_from_the_process_makes_the_run_invalid():
     builder = sound()
     place = next(n for n, event in enumerate(builder.events) if event.kind is EventKind.VERSION)
