@@ -2,26 +2,27 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 GATE_SET := experiments/etcd/steady.yaml experiments/etcd/leader-kill.yaml experiments/etcd/leader-partition.yaml \
-	experiments/etcd/slow-follower.yaml experiments/etcd/lossy-links.yaml experiments/etcd/quorum-lost.yaml
+	experiments/etcd/slow-follower.yaml experiments/etcd/lossy-links.yaml experiments/etcd/quorum-lost.yaml \
+	experiments/kafka/broker-leader-kill.yaml experiments/flink/taskmanager-kill.yaml
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test gate gate-all test check format bench bench-bad-release clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' Makefile
 
-setup:  ## virtual environment, Python packages, etcd (idempotent)
+setup:  ## virtual environment, Python packages, etcd, Kafka, Flink (idempotent)
 	@$(PYTHON) tools/bootstrap.py
 
 setup-test:
 	@$(PYTHON) tools/bootstrap.py --for-tests
 
-gate: setup  ## gate a real etcd on the embedded target: a curated set of experiments, under 6 minutes
+gate: setup  ## gate a real etcd, Kafka and Flink on the embedded target: a curated set, under 8 minutes
 	@$(PY) -m chaos.cli run $(GATE_SET); code=$$?; echo "exit code of the gate: $$code"; exit $$code
 
-gate-all: setup  ## the same with every etcd experiment
-	@$(PY) -m chaos.cli run experiments/etcd/*.yaml; code=$$?; echo "exit code of the gate: $$code"; exit $$code
+gate-all: setup  ## the same with every experiment
+	@$(PY) -m chaos.cli run experiments/*/*.yaml; code=$$?; echo "exit code of the gate: $$code"; exit $$code
 
-test: setup-test  ## every test, those on real namespaces and real etcd included
+test: setup-test  ## every test, those on real namespaces and real servers included
 	@failed=0; \
 	$(PY) -m pytest tests -q -n 3 -m "not alone" || failed=1; \
 	$(PY) -m pytest tests -q -m alone || failed=1; \

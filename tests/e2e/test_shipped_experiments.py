@@ -1,4 +1,8 @@
-"""Every shipped etcd experiment promotes a sound etcd, and crash-loop holds a really bad one. As a user runs them."""
+"""Every shipped etcd experiment promotes a sound etcd, and crash-loop holds a really bad one. As a user runs them.
+
+Of Kafka's and Flink's, those of `make gate` and one of each further kind: the others take half an hour more, and
+`make gate-all` runs them.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600)]
 
 EXPERIMENTS = sorted((short.ROOT / "experiments" / "etcd").glob("*.yaml"))
+CHOSEN = ("kafka/broker-leader-kill", "flink/taskmanager-kill", "flink/hot-update", "flink/checkpoint-store-down")
+STREAMING = [short.ROOT / "experiments" / f"{name}.yaml" for name in CHOSEN]
 ATTEMPTS = 2  # "cannot tell" on a busy machine is an honest answer, and a run may be repeated; a hold is final
 WORST_FIRST = (13, 10, 12, 11, 0)
 
@@ -31,7 +37,7 @@ def gate(files: Sequence[Path], runs: Path, *arguments: str) -> tuple[int, dict[
 
 @pytest.fixture(scope="module")
 def whole_set(tmp_path_factory):
-    """`make gate-all`: every shipped experiment, one after the other, by one command."""
+    """Every shipped etcd experiment, one after the other, by one command."""
     return gate(EXPERIMENTS, tmp_path_factory.mktemp("set"))
 
 
@@ -45,11 +51,21 @@ def test_a_set_has_the_exit_code_of_its_worst_run(whole_set):
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
 def test_a_sound_etcd_is_promoted(file, whole_set, tmp_path):
-    verdict = whole_set[1][file.stem]
+    assert_promoted(whole_set[1][file.stem], file, tmp_path)
+
+
+@pytest.mark.parametrize("file", STREAMING, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_a_sound_kafka_and_a_sound_flink_are_promoted(file, tmp_path):
+    _, verdicts = gate([file], tmp_path / "first")
+    (verdict,) = verdicts.values()
+    assert_promoted(verdict, file, tmp_path)
+
+
+def assert_promoted(verdict, file, runs):
     for attempt in range(ATTEMPTS):
         if verdict["exit_code"] != 11:
             break
-        verdict = gate([file], tmp_path / str(attempt))[1][file.stem]
+        (verdict,) = gate([file], runs / str(attempt))[1].values()
     assert verdict["decision"] == "promote", verdict["sentence"]
 
 
