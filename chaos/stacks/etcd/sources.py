@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from chaos.errors import UsageError
-from chaos.fetching import Say, debian, go_build, wheel
+from chaos.fetching import Say, debian, go_build, need, wheel
 from chaos.store import sha256
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class GoModule:
 
     def fetch(self, scratch: Path, say: Say) -> Path:
         """Build it, niced; about 95 s on two cores, once."""
+        need("go", why=self.origin, would_do=_OR_A_PATH)
         say(f"building {self.origin}: one to two minutes, once")
         for file in (BUILD / "main.go", BUILD / f"v{self.version}/go.mod", BUILD / f"v{self.version}/go.sum"):
             shutil.copy(file, scratch)
