@@ -83,14 +83,14 @@ class Ending:
         """What has been recorded up to now."""
         return read_events(self.recording / "events.jsonl")[0] if self.recording else ()
 
-    def await_event(self, what: str, found: Callable[[Event], bool]) -> Event:
+    def await_event(self, what: str, found: Callable[[Event], bool], within_s: float = BEGUN_S) -> Event:
         """Wait for an event."""
-        deadline = time.monotonic() + BEGUN_S
+        deadline = time.monotonic() + within_s
         while True:
             if events := [event for event in self.events if found(event)]:
                 return events[0]
             assert self.process.poll() is None, f"it ended before there was {what}: {self.said()}"
-            assert time.monotonic() < deadline, f"no {what} within {BEGUN_S} s"
+            assert time.monotonic() < deadline, f"no {what} within {within_s} s"
             time.sleep(0.02)
 
     def await_phase(self, phase: str) -> None:
@@ -111,12 +111,12 @@ class Ending:
 
     # ------------------------------------------------------------ afterwards
 
-    def wait(self) -> int:
+    def wait(self, within_s: float = ENDED_S) -> int:
         """Wait until the process has ended; return its exit code."""
         try:
-            return self.process.wait(ENDED_S)
+            return self.process.wait(within_s)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"still there after {ENDED_S} s; events: {self.events[-5:]}") from None
+            raise AssertionError(f"still there after {within_s} s; events: {self.events[-5:]}") from None
 
     def said(self) -> str:
         """Return all that it printed; only once it has ended."""
