@@ -18,7 +18,6 @@ from tests.e2e.short import run
 pytestmark = [
     pytest.mark.real,
     pytest.mark.slow,
-    pytest.mark.alone,
     pytest.mark.timeout(400),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
 ]
@@ -61,6 +60,7 @@ def ledger(result):
     return next(verdict for verdict in result.judgement.verdicts if verdict.gate == "ledger")
 
 
+@pytest.mark.alone  # whether it counts is judged, too
 @pytest.mark.parametrize("step", [KILL, UPGRADE], ids=["kill", "upgrade"])
 def test_the_sound_twin_is_exact(tmp_path, step):
     result = run(tmp_path, text("sound", step=step, brokers=3))
