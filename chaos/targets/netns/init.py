@@ -175,8 +175,8 @@ class LabInit:
         server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
         assert server.stdout is not None
         with server.stdout as said:
-            if said.readline().strip() != b"ready":
-                raise TargetError(f"{plot.name}: its disk did not come up; the lab's init.log says why")
+            if (first := said.readline().decode(errors="replace").strip()) != "ready":
+                raise TargetError(f"{plot.name}: its disk did not come up: {first or 'it said nothing'}")
 
     def _wire_up(self, hub: int) -> None:
         places = self._places.values()

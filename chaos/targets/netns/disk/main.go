@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -33,7 +34,7 @@ func main() {
 	expire := flag.Duration("expire", 30*time.Second, "age at which unsynced data is safe all the same, as with vm.dirty_expire_centisecs")
 	flag.Parse()
 	if err := run(*folder, *control, *expire); err != nil {
-		fmt.Fprintln(os.Stderr, "disk:", err)
+		fmt.Println(err) // where "ready" is waited for
 		os.Exit(1)
 	}
 }
@@ -54,7 +55,11 @@ func run(folder, control string, expire time.Duration) error {
 	}
 	root := &node{LoopbackNode: fs.LoopbackNode{RootData: data}, disk: disk}
 	data.RootNode = root
-	listener, err := net.Listen("unix", control)
+	// The name of a socket has at most 107 bytes (unix(7)); that of the folder may be longer.
+	if err := os.Chdir(filepath.Dir(control)); err != nil {
+		return err
+	}
+	listener, err := net.Listen("unix", filepath.Base(control))
 	if err != nil {
 		return err
 	}
