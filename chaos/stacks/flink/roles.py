@@ -66,6 +66,9 @@ def carriers(subtasks: Iterable[Subtask]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(s.taskmanager for s in subtasks if s.status == "RUNNING" and s.taskmanager))
 
 
+UNTOLD = "REST tells no cause, as of a job that fails before it begins; see the JobManagers' logs"
+
+
 def not_running(job: Job | None, failures: Sequence[str] = ()) -> str:
     """Return what keeps a job from running, "" if nothing does."""
     if job is None:
@@ -73,5 +76,6 @@ def not_running(job: Job | None, failures: Sequence[str] = ()) -> str:
     if job.runs:
         return ""
     waiting = [f"{vertex.name[:40]} is {vertex.status}" for vertex in job.vertices if vertex.status != "RUNNING"]
-    why = f": {failures[0]}" if failures else ""
+    told = failures[0] if failures else UNTOLD if job.state == "FAILED" else ""
+    why = f": {told}" if told else ""
     return f"{job.name} is {job.state}{why}; {', '.join(waiting[:3])}".rstrip("; ")

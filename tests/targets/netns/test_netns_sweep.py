@@ -13,7 +13,7 @@ import pytest
 from chaos.agent import journal
 from chaos.errors import DirtyError, UsageError
 from chaos.leftovers import heal_all
-from chaos.targets import TARGETS
+from chaos.targets import TARGETS, Wants
 from chaos.targets.netns import cgroups
 from chaos.targets.netns.cgroups import Groups, Mounts, Parents
 from chaos.targets.netns.sweep import LOCK, Swept, claim, clear, note_groups, sweep, sweep_orphans
@@ -286,7 +286,7 @@ def test_the_journal_of_a_lab_whose_run_lives_is_its_runs_to_heal(tmp_path):
 def test_a_new_lab_begins_by_clearing_what_dead_runs_left(tmp_path, dead, monkeypatch):
     journalled(dead.folder)
     monkeypatch.setenv("CHAOSGATE_LABS", str(tmp_path))
-    TARGETS["netns"].open([], cpu={}, evidence=tmp_path / "evidence")
+    TARGETS["netns"].open([], wants=Wants(), evidence=tmp_path / "evidence")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -298,7 +298,7 @@ def test_no_lab_is_opened_while_a_dead_one_would_not_go(tmp_path, dead, monkeypa
     (stuck / "file").touch()  # as a process would, it keeps rmdir from working
     note_groups(dead.folder, [stuck])
     with pytest.raises(DirtyError, match="would not go"):
-        TARGETS["netns"].open([], cpu={}, evidence=tmp_path / "evidence")
+        TARGETS["netns"].open([], wants=Wants(), evidence=tmp_path / "evidence")
 
 
 HYBRID = """\

@@ -15,7 +15,10 @@ import pytest
 from tests.leftovers import assert_nothing_left, await_true, snapshot
 
 ROOT = Path(__file__).parents[3]
-FILES = ("__init__", "environment", "errors", "model", "clock", "jsonlines", "piped", "registry", "targets/__init__")
+FILES = (
+    *("__init__", "environment", "errors", "model", "clock", "jsonlines", "piped", "registry", "targets/__init__"),
+    *("fetching", "places", "store"),  # where what serves a node's files, or changes its clock, is kept
+)
 NEEDED = (*(f"{name}.py" for name in FILES), "agent", "targets/netns")
 UID = 65534
 USER_ROOT = ("unshare", "--user", "--map-root-user")
