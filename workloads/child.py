@@ -22,7 +22,7 @@ from chaos.errors import ChaosgateError  # noqa: E402
 from workloads import WORKLOADS  # noqa: E402
 from workloads.assignment import Assignment  # noqa: E402
 from workloads.orders import BROKEN, ORPHANED, obey, say  # noqa: E402
-from workloads.priority import ORDINARY, take_precedence  # noqa: E402
+from workloads.priority import take_precedence  # noqa: E402
 from workloads.traffic import FLUSH_S, Traffic  # noqa: E402
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ def main() -> int:
     if first is None:
         return ORPHANED
     assignment = Assignment.from_json(first)
-    precedence = take_precedence() if WORKLOADS[assignment.load.workload].paced else ORDINARY
-    traffic = _traffic(assignment, precedence)
+    if WORKLOADS[assignment.load.workload].paced:
+        take_precedence()
+    traffic = _traffic(assignment)
     try:
         traffic.open()
     except ChaosgateError as error:
@@ -59,9 +60,8 @@ def main() -> int:
     return 0
 
 
-def _traffic(assignment: Assignment, precedence: str) -> Traffic:
+def _traffic(assignment: Assignment) -> Traffic:
     made: Traffic = pkgutil.resolve_name(WORKLOADS[assignment.load.workload].traffic)(assignment)
-    made.precedence = precedence
     return made
 
 

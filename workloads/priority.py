@@ -10,19 +10,21 @@ Users who wait for answers are left as they are: at this priority they would tak
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 PRIORITY = 1  # of 99: below the meter and the shaper, which measure and make the faults
-REALTIME, ORDINARY = "real time", "ordinary"
 
 
-def take_precedence() -> str:
-    """Put this process into the real-time class SCHED_RR (sched(7)); return what it is in from now on.
+def take_precedence() -> None:
+    """Put this process into the real-time class SCHED_RR (sched(7)), if it has the right to it.
 
-    To be called before any thread is started: they inherit it. Without the right to it, it stays as it is, and whether
-    the load came late is for the gate `validity` to see.
+    To be called before any thread is started: they inherit it. Where it stays as it is, whether the load came late is
+    for the gate `validity` to see.
     """
-    try:
+    with suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
-    except PermissionError:
-        return ORDINARY
-    return REALTIME
+
+
+def precedence() -> str:
+    """Return how this process is scheduled."""
+    return "real time" if os.sched_getscheduler(0) == os.SCHED_RR else "ordinary"

@@ -22,7 +22,7 @@ from locust.exception import RescheduleTaskImmediately, StopUser
 
 from chaos.clock import NS, ns
 from workloads import WORKLOADS
-from workloads.priority import ORDINARY
+from workloads.priority import precedence
 from workloads.sabotage import offered_share
 from workloads.samples import SampleWriter
 from workloads.schedule import schedule
@@ -72,7 +72,6 @@ class Traffic(ABC):
         self.writer = SampleWriter(assignment.samples, assignment.name)
         self.tally = Tally(began_ns=time.monotonic_ns())
         self.trouble = ""
-        self.precedence = ORDINARY  # how its process is scheduled
         self._numbers = iter(range(assignment.index, load.users, load.processes))
         self._rng = random.Random(f"{assignment.seed}/{assignment.index}")
         self._schedule = schedule(
@@ -199,7 +198,7 @@ class Traffic(ABC):
         facts = {
             "dropped": self._schedule.dropped,
             "intended": self._begun + self._schedule.dropped,
-            "precedence": self.precedence,
+            "precedence": precedence(),
         }
         totals = self.tally.totals(now_ns)
         self.writer.close(now_ns, **facts, final_reads_complete=final_reads_complete, **totals, **self.facts())

@@ -16,9 +16,11 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chaos.errors import AgentError
+from chaos.targets.netns.wire import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,20 +33,22 @@ TRIAL = ".chaosgate-trial"
 
 
 class DiskGoneError(AgentError):
-    """Nobody serves the disk any more, and no rule of it is in force."""
+    """Nobody serves the disk any more, and no rule of it is in force: its socket is gone, or nobody listens there."""
 
 
 def ask(path: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the disk's state after a request; DiskGoneError if it is gone, AgentError if it refuses."""
+    """Return the disk's state after a request; DiskGoneError if it is gone, AgentError if it refuses or is silent."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as stream:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as stream, short(Path(path)) as at:
             stream.settimeout(ASK_S)
-            stream.connect(path)
+            stream.connect(at)
             stream.sendall(json.dumps(request).encode() + b"\n")
             with stream.makefile("rb") as lines:
                 answer = json.loads(lines.readline() or b"{}")
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, ConnectionError) as error:
         raise DiskGoneError(f"the disk at {path} does not answer: {error}") from error
+    except (OSError, ValueError) as error:
+        raise AgentError(f"the disk at {path} does not answer: {error}") from error
     if not answer or answer.get("error"):
         raise AgentError(f"the disk at {path}: {answer.get('error') or 'no answer'}")
     return dict(answer)

@@ -9,50 +9,43 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from chaos.model import Power, Suspicion
+from chaos.model import Power
+from chaos.stacks import logs
+
+if TYPE_CHECKING:
+    from chaos.model import Suspicion
 
 _MESSAGE_KEYS = ("msg", "error", "panic", "reason")
 _QUIET_LEVELS = ("debug", "info")
 
-SUSPICIOUS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), what)
-    for pattern, what in (
+SUSPICIOUS = logs.suspicious(
+    (
         (r"^level=panic|^panic: |\bpanic\b.*\bgoroutine\b", "panic"),
         (r"^fatal error: |^level=fatal|\bC \| ", "fatal"),
         (r"\bSIG(SEGV|BUS|ABRT)\b", "crash"),
         (r"corrupt", "corruption"),
         (r"inconsisten", "inconsistency"),
         (r"out of memory|cannot allocate memory|oom-kill", "out of memory"),
-    )
+    ),
+    re.IGNORECASE,
 )
 """Pattern and its one-word name. A JSON line is matched as "level=<level> <message> <error>"."""
 
-EXPLAINED: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), kinds)
-    for pattern, kinds in (
+EXPLAINED = logs.explained(
+    (
         (r"cannot assign requested address|network is (unreachable|down)", (Power.kind,)),  # the link goes first
         (r"wal: .*(unexpected EOF|crc mismatch)", (Power.kind,)),  # it went in the middle of a write
-    )
+    ),
+    re.IGNORECASE,
 )
 """Suspicious lines that an action of ours may have caused, and its kinds. Packets lost or late explain none of them."""
 
 
 def suspicious_lines(text: str) -> list[Suspicion]:
     """Return the suspicious lines of a log, in order."""
-    found = (_suspicion(number, line) for number, line in enumerate(text.splitlines(), start=1))
-    return [suspicion for suspicion in found if suspicion is not None]
-
-
-def _suspicion(number: int, line: str) -> Suspicion | None:
-    essence = _essence(line)
-    for pattern, what in SUSPICIOUS:
-        if pattern.search(essence):
-            kinds = next((kinds for p, kinds in EXPLAINED if p.search(essence)), ())
-            return Suspicion(number=number, line=line, what=what, explained_by=kinds, at_s=_at_s(line))
-    return None
+    return logs.find(text, SUSPICIOUS, EXPLAINED, essence=_essence, at_s=_at_s)
 
 
 def _entry(line: str) -> Any:
@@ -66,11 +59,7 @@ def _entry(line: str) -> Any:
 def _at_s(line: str) -> float | None:
     """Return when a JSON line was written; None for one that names no zone, as plain text never does."""
     entry = _entry(line)
-    try:
-        at = datetime.fromisoformat(str(entry["ts"])) if isinstance(entry, dict) else None
-    except (KeyError, ValueError):
-        return None
-    return None if at is None or at.tzinfo is None else at.timestamp()
+    return logs.seconds_of(str(entry.get("ts"))) if isinstance(entry, dict) else None
 
 
 def _essence(line: str) -> str:

@@ -27,6 +27,7 @@ from chaos.errors import UsageError
 from chaos.guess import nearest
 from chaos.stacks.etcd.settings import UNSUPPORTED_ARCH
 from chaos.stacks.etcd.sources import SOURCES, Source
+from chaos.stacks.providing import provide_all
 from chaos.store import held, kept, stamp
 
 DEFAULT_VERSION = "3.5.35"
@@ -145,18 +146,8 @@ def _tail(text: str) -> str:
 
 
 def main(asked: Sequence[str]) -> int:
-    """Provide the versions that are asked for, telling what happens; one that can't be had keeps no other away."""
-    exit_code = 0
-    for version in asked or SHIPPED:
-        chosen = DEFAULT_VERSION if version == "default" else version
-        try:
-            path = provide(chosen, lambda line: print(line, flush=True))  # noqa: T201 — this is a command
-        except UsageError as error:
-            print(f"etcd {chosen} can't be had: {error}", file=sys.stderr, flush=True)  # noqa: T201 — this is a command
-            exit_code = error.exit_code
-        else:
-            print(f"etcd {chosen}: {path}", flush=True)  # noqa: T201 — this is a command
-    return exit_code
+    """Provide the versions that are asked for, telling what happens."""
+    return provide_all("etcd", [DEFAULT_VERSION if one == "default" else one for one in asked or SHIPPED], provide)
 
 
 if __name__ == "__main__":

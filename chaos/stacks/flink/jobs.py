@@ -28,16 +28,25 @@ FIRST = "v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """What a job reads and writes: topics, none for a job that makes its own records. `about` is for messages."""
+    """What a job reads and writes: topics, none for a job that makes its own records. `about` is for messages.
+
+    `tables` names a file of tables and views that stands before each version of it.
+    """
 
     about: str
+    tables: str = ""
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
 
 
 JOBS: Mapping[str, Kind] = MappingProxyType(
     {
-        "keyed-count": Kind(about="running count a key, and a count a second", reads=("in",), writes=("out", "win")),
+        "keyed-count": Kind(
+            about="running count a key, and a count a second",
+            tables="keyed-count.tables",
+            reads=("in",),
+            writes=("out", "win"),
+        ),
         "numbers": Kind(about="counts numbers that it makes itself; needs no Kafka"),
     }
 )
@@ -64,7 +73,7 @@ def kind(name: str) -> Kind:
 def versions(name: str) -> tuple[str, ...]:
     """Return the versions of a job, oldest first."""
     kind(name)
-    return tuple(sorted(path.name.split(".")[1] for path in FOLDER.glob(f"{name}.*.sql")))
+    return tuple(sorted(path.name.split(".")[1] for path in FOLDER.glob(f"{name}.v*.sql")))
 
 
 def check(name: str, version: str) -> None:
@@ -85,7 +94,7 @@ def script(name: str, submission: Submission, brokers: Sequence[str]) -> str:
     The parallelism is set here because what config.yaml says does not reach the plan of a script.
     """
     asked = submission.settings
-    text = string.Template(_bare(path(name, submission.version).read_text(encoding="utf-8")))
+    text = string.Template(_text(name, submission.version))
     options = {
         "pipeline.name": name,
         "parallelism.default": str(asked.parallelism),
@@ -101,6 +110,12 @@ def script(name: str, submission: Submission, brokers: Sequence[str]) -> str:
         out_sink=_sink(name, "out", asked),
         win_sink=_sink(name, "win", asked),
     )
+
+
+def _text(name: str, version: str) -> str:
+    tables = kind(name).tables
+    files = [FOLDER / f"{tables}.sql"] if tables else []
+    return "\n".join(_bare(file.read_text(encoding="utf-8")) for file in [*files, path(name, version)])
 
 
 def _bare(text: str) -> str:

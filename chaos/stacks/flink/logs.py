@@ -7,15 +7,18 @@ failures of tasks at INFO and WARN: those are what it recovers from, and for the
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from typing import TYPE_CHECKING
 
-from chaos.model import Power, Signal, Suspicion
+from chaos.model import Power, Signal
+from chaos.stacks import logs
+
+if TYPE_CHECKING:
+    from chaos.model import Suspicion
 
 _LINE = re.compile(r"^(\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:?\d\d))\s+([A-Z]+)\s")
 
-SUSPICIOUS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), what)
-    for pattern, what in (
+SUSPICIOUS = logs.suspicious(
+    (
         (r"^\S+ FATAL\b", "fatal"),
         (r"(?i)^\S+ ERROR .*fatal error occurred", "fatal"),
         (r"FATAL: Thread '.*' produced an uncaught exception", "fatal"),
@@ -28,9 +31,8 @@ SUSPICIOUS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 """Pattern and its name in a word or two."""
 
-EXPLAINED: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
-    (re.compile(pattern), kinds)
-    for pattern, kinds in (
+EXPLAINED = logs.explained(
+    (
         # Beaten to it by another, or cut off from ZooKeeper: a JobManager or TaskManager ends itself on purpose.
         (r"(?i)fatal error occurred.*(ResourceManager|registration|leader|ZooKeeper)", (Power.kind, Signal.kind)),
     )
@@ -40,30 +42,16 @@ EXPLAINED: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
 
 def suspicious_lines(text: str) -> list[Suspicion]:
     """Return the suspicious lines of a log, in order."""
-    found = (_suspicion(number, line) for number, line in enumerate(text.splitlines(), start=1))
-    return [suspicion for suspicion in found if suspicion is not None]
+    return logs.find(text, SUSPICIOUS, EXPLAINED, essence=_essence, at_s=_at_s)
 
 
-def _suspicion(number: int, line: str) -> Suspicion | None:
-    if _quiet(line):
-        return None
-    for pattern, what in SUSPICIOUS:
-        if pattern.search(line):
-            kinds = next((kinds for p, kinds in EXPLAINED if p.search(line)), ())
-            return Suspicion(number=number, line=line, what=what, explained_by=kinds, at_s=_at_s(line))
-    return None
-
-
-def _quiet(line: str) -> bool:
-    """Whether a line says of itself that it is no trouble."""
+def _essence(line: str) -> str:
+    """Leave out lines that say of themselves that they are no trouble."""
     found = _LINE.match(line)
-    return found is not None and found[2] in ("TRACE", "DEBUG", "INFO")
+    return "" if found is not None and found[2] in ("TRACE", "DEBUG", "INFO") else line
 
 
 def _at_s(line: str) -> float | None:
     """Return when a line was written; None for one without a time."""
     found = _LINE.match(line)
-    try:
-        return datetime.fromisoformat(found[1]).timestamp() if found else None
-    except ValueError:
-        return None
+    return logs.seconds_of(found[1]) if found else None

@@ -18,11 +18,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from chaos import fetching
-from chaos.errors import ChaosgateError, UsageError
+from chaos.errors import UsageError
 from chaos.guess import nearest
 from chaos.stacks import java
 from chaos.stacks.flink import store
 from chaos.stacks.flink.settings import COMPONENT, JOBMANAGER, TASKMANAGER, ZOOKEEPER
+from chaos.stacks.providing import provide_all
 from chaos.store import held, kept
 
 if TYPE_CHECKING:
@@ -145,17 +146,8 @@ def _train(programs: Programs, folder: Path, say: Say) -> None:
 
 
 def main(asked: Sequence[str]) -> int:
-    """Provide the versions that are asked for, telling what happens; one that can't be had keeps no other away."""
-    exit_code = 0
-    for version in asked or (DEFAULT_VERSION,):
-        try:
-            programs = provide(version, lambda line: print(line, flush=True))  # noqa: T201 — this is a command
-        except ChaosgateError as error:
-            print(f"flink {version} can't be had: {error}", file=sys.stderr, flush=True)  # noqa: T201 — the same
-            exit_code = error.exit_code
-        else:
-            print(f"flink {version}: {programs.folder}", flush=True)  # noqa: T201 — the same
-    return exit_code
+    """Provide the versions that are asked for, telling what happens."""
+    return provide_all("flink", asked or (DEFAULT_VERSION,), lambda version, say: provide(version, say).folder)
 
 
 if __name__ == "__main__":

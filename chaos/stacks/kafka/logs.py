@@ -9,13 +9,16 @@ That connections break while brokers are away is said at INFO and WARN, and is n
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from typing import TYPE_CHECKING
 
-from chaos.model import Power, Signal, Suspicion
+from chaos.model import Power, Signal
+from chaos.stacks import logs
 
-SUSPICIOUS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), what)
-    for pattern, what in (
+if TYPE_CHECKING:
+    from chaos.model import Suspicion
+
+SUSPICIOUS = logs.suspicious(
+    (
         (r"^\S+ FATAL ", "fatal"),
         (r"Encountered fatal fault|fatal error|Exiting Kafka due to|Halting|halting", "fatal"),
         (r"OutOfMemoryError|There is insufficient memory for the Java Runtime", "out of memory"),
@@ -29,9 +32,8 @@ SUSPICIOUS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 """Pattern and its one-word name; matched against the whole line."""
 
-EXPLAINED: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
-    (re.compile(pattern), kinds)
-    for pattern, kinds in (
+EXPLAINED = logs.explained(
+    (
         # Index files are written through mmap and rebuilt from the log after an end that nobody announced.
         (r"[Cc]orrupt\w* index|CorruptIndexException", (Signal.kind, Power.kind)),
         (r"[Cc]orrupt|InvalidRecordException", (Power.kind,)),  # it went in the middle of a write
@@ -43,8 +45,7 @@ EXPLAINED: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
 
 def suspicious_lines(text: str) -> list[Suspicion]:
     """Return the suspicious lines of a log, in order."""
-    found = (_suspicion(number, line) for number, line in enumerate(text.splitlines(), start=1))
-    return [suspicion for suspicion in found if suspicion is not None]
+    return logs.find(text, SUSPICIOUS, EXPLAINED, essence=_essence, at_s=_at_s)
 
 
 def version_of(text: str) -> str:
@@ -53,25 +54,11 @@ def version_of(text: str) -> str:
     return str(said[-1]) if said else ""
 
 
-def _suspicion(number: int, line: str) -> Suspicion | None:
-    if _is_a_setting(line):
-        return None
-    for pattern, what in SUSPICIOUS:
-        if pattern.search(line):
-            kinds = next((kinds for p, kinds in EXPLAINED if p.search(line)), ())
-            return Suspicion(number=number, line=line, what=what, explained_by=kinds, at_s=_at_s(line))
-    return None
-
-
-def _is_a_setting(line: str) -> bool:
-    r"""Whether it is one of the settings that a broker prints at start, "\tname = value"."""
-    return line.startswith("\t") and " = " in line
+def _essence(line: str) -> str:
+    r"""Leave out the settings that a broker prints at start, "\tname = value"."""
+    return "" if line.startswith("\t") and " = " in line else line
 
 
 def _at_s(line: str) -> float | None:
     """Return when a line was written; None for one of the JVM's."""
-    try:
-        at = datetime.fromisoformat(line.split(" ", 1)[0])
-    except ValueError:
-        return None
-    return None if at.tzinfo is None else at.timestamp()
+    return logs.seconds_of(line.split(" ", 1)[0])

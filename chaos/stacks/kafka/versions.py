@@ -23,6 +23,7 @@ from chaos.fetching import Say, maven
 from chaos.guess import nearest
 from chaos.stacks import java
 from chaos.stacks.kafka.training import BOOTSTRAP, train
+from chaos.stacks.providing import provide_all
 from chaos.store import held, kept
 
 if TYPE_CHECKING:
@@ -126,17 +127,8 @@ def _refuse_unknown(version: str) -> None:
 
 
 def main(asked: Sequence[str]) -> int:
-    """Provide the versions that are asked for, telling what happens; one that can't be had keeps no other away."""
-    exit_code = 0
-    for version in asked or SHIPPED:
-        try:
-            software = provide(version, lambda line: print(line, flush=True))  # noqa: T201 — this is a command
-        except UsageError as error:
-            print(f"kafka {version} can't be had: {error}", file=sys.stderr, flush=True)  # noqa: T201 — this is a command
-            exit_code = error.exit_code
-        else:
-            print(f"kafka {version}: {software.server.parent}", flush=True)  # noqa: T201 — this is a command
-    return exit_code
+    """Provide the versions that are asked for, telling what happens."""
+    return provide_all("kafka", asked or SHIPPED, lambda version, say: provide(version, say).server.parent)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def call(socket_path: str | Path, request: Mapping[str, Any], timeout_s: float =
 
 
 def _exchange(path: Path, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-    with socket.socket(socket.AF_UNIX) as asker, _short(path) as address:
+    with socket.socket(socket.AF_UNIX) as asker, short(path) as address:
         asker.settimeout(timeout_s)
         asker.connect(address)
         asker.sendall(json.dumps(request).encode() + b"\n")
@@ -88,7 +88,7 @@ def _exchange(path: Path, request: Mapping[str, Any], timeout_s: float) -> dict[
 
 
 @contextlib.contextmanager
-def _short(path: Path) -> Iterator[str]:
+def short(path: Path) -> Iterator[str]:
     """Yield a name for `path` that fits into the 108 bytes of a sockaddr_un, however deep the folder is."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -101,7 +101,7 @@ def listen(path: Path) -> socket.socket:
     """Return a socket that listens at `path`, in place of one that a dead init left there."""
     path.unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX)
-    with _short(path) as address:
+    with short(path) as address:
         server.bind(address)
     server.listen(64)
     return server

@@ -11,20 +11,7 @@ from chaos.stacks.etcd.versions import DEFAULT_VERSION, provide
 from chaos.store import sha256
 from chaos.targets.netns.lab import Lab, NodeSpec
 from tests.stacks.etcd.loopback import until
-
-
-class LabTarget:
-    """A lab as the stack sees a target, without an agent and so without faults."""
-
-    name = "lab"
-
-    def __init__(self, lab):
-        self._lab = lab
-        self.start, self.stop, self.processes = lab.start, lab.stop, lab.processes
-        self.entered, self.spawn, self.folder = lab.entered, lab.spawn, lab.folder_of
-
-    def topology(self):
-        return self._lab.topology
+from tests.stacks.lab_target import LabTarget
 
 
 @pytest.fixture

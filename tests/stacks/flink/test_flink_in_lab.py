@@ -12,22 +12,9 @@ from chaos.stacks.flink.logs import suspicious_lines
 from chaos.stacks.flink.stack import FlinkStack
 from chaos.targets.netns.lab import Lab, NodeSpec
 from tests.stacks.etcd.loopback import until
+from tests.stacks.lab_target import LabTarget
 
 SETTINGS = {"taskmanagers": 2, "scheduler": "adaptive"}
-
-
-class LabTarget:
-    """A lab as the stack sees a target, without an agent and so without faults."""
-
-    name = "lab"
-
-    def __init__(self, lab):
-        self.lab = lab
-        self.start, self.stop, self.processes = lab.start, lab.stop, lab.processes
-        self.entered, self.spawn, self.folder = lab.entered, lab.spawn, lab.folder_of
-
-    def topology(self):
-        return self.lab.topology
 
 
 @pytest.fixture(scope="module")

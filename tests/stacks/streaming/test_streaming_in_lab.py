@@ -15,23 +15,10 @@ from chaos.model import StackAction, StackSpec
 from chaos.stacks.streaming.stack import StreamingStack, split
 from chaos.targets.netns.lab import Lab, NodeSpec
 from tests.stacks.etcd.loopback import until
+from tests.stacks.lab_target import LabTarget
 
 FEEDER = Path(__file__).with_name("feeder.py")
 RATE, FED_S_MAX = 200, 240
-
-
-class LabTarget:
-    """A lab as the stack sees a target, without an agent and so without faults."""
-
-    name = "lab"
-
-    def __init__(self, lab):
-        self.lab = lab
-        self.start, self.stop, self.processes = lab.start, lab.stop, lab.processes
-        self.entered, self.spawn, self.folder = lab.entered, lab.spawn, lab.folder_of
-
-    def topology(self):
-        return self.lab.topology
 
 
 @pytest.fixture(scope="module")
