@@ -9,7 +9,9 @@ is used up only when the producer takes the record: one that it refuses leaves n
 
 from __future__ import annotations
 
+from bisect import bisect
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -33,9 +35,12 @@ class Keys:
     index: int = 0
     processes: int = 1
     rng: random.Random
+    zipf: float = 0.0  # the exponent by which a key's weight falls with its rank; 0: all weigh the same
+    hot: float = 0.0  # a share of all records that goes to the first key of the process, whatever the weights
     skips: bool = False  # sabotage: leave numbers out
     taken: int = 0
     _own: range = field(init=False)
+    _weights: list[float] = field(init=False)  # each key's and all before it
     _next: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -45,10 +50,19 @@ class Keys:
                 f"keys: {self.count} can't be shared by {self.processes} processes; write {self.processes} or more"
             )
 
+        self._weights = list(accumulate((rank + 1) ** -self.zipf for rank in range(len(self._own))))
+
     def draw(self) -> Draft:
         """Return the next record of a key drawn by chance; the same one's number again until it is taken."""
-        key = self._own[int(self.rng.random() * len(self._own))]
+        key = self._own[self._rank()]
         return Draft(key, self._next.get(key, 0))
+
+    def _rank(self) -> int:
+        if self.hot and self.rng.random() < self.hot:
+            return 0
+        if not self.zipf:
+            return int(self.rng.random() * len(self._own))
+        return min(bisect(self._weights, self.rng.random() * self._weights[-1]), len(self._own) - 1)
 
     def take(self, draft: Draft) -> None:
         """Use its number up."""

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 ALL, LEADER = "all", "1"
 READ_COMMITTED, READ_UNCOMMITTED = "read_committed", "read_uncommitted"
+NUMBERED, NEXMARK = "numbered", "nexmark"
 SKIP_IDS, STOP_EARLY = "skip-ids", "stop-early"
 SABOTAGES = (SKIP_IDS, STOP_EARLY, THROTTLE)
 
+ZIPF_MAX = 5.0
 SETTLE_MAX_S = 20.0  # the driver gives 30 s for everything after the drain, the reading included
 
 
@@ -34,6 +36,9 @@ class RecordsSettings:
 
     topic: str = "in"  # what is produced to; each process has keys of its own
     keys: int = 40
+    zipf: float = 0.0  # skew: the weight of the r-th key is r to the power of minus this; 0: no skew
+    hot_share: float = 0.0  # skew: so much of all goes to one key
+    content: str = NUMBERED  # numbered: key, number and time alone | nexmark: events of an auction house besides
     acks: str = ALL  # all | 1
     read: tuple[str, ...] = ()  # topics that a job writes: followed live, and read whole afterwards
     isolation: str = READ_COMMITTED  # of every reader
@@ -50,6 +55,11 @@ class RecordsSettings:
         at_least("keys", self.keys, 1)
         at_least("queue", self.queue, 1)
         one_of("acks", self.acks, (ALL, LEADER))
+        one_of("content", self.content, (NUMBERED, NEXMARK))
+        if not 0 <= self.zipf <= ZIPF_MAX:
+            raise ValueError(f"zipf: {self.zipf:g}; write 0 to {ZIPF_MAX:g}, e.g. 1.1")
+        if not 0 <= self.hot_share < 1:
+            raise ValueError(f"hot: {self.hot_share:.0%}; write less than all, e.g. 30%")
         one_of("isolation", self.isolation, (READ_COMMITTED, READ_UNCOMMITTED))
         one_of("arrivals", self.arrivals, ARRIVALS)
         one_of("sabotage", self.sabotage, ("", *SABOTAGES))

@@ -17,10 +17,11 @@ from gevent.monkey import get_original
 
 from chaos.clock import ns
 from chaos.errors import WorkloadError
+from workloads.records import nexmark
 from workloads.records.keys import Draft, Keys, value
 from workloads.records.outcomes import outcome
 from workloads.records.producer import RecordProducer, RefusedError
-from workloads.records.settings import ALL, SKIP_IDS, RecordsSettings
+from workloads.records.settings import ALL, NUMBERED, SKIP_IDS, RecordsSettings
 from workloads.samples import Row
 from workloads.traffic import Traffic
 
@@ -57,6 +58,8 @@ class RecordsTraffic(Traffic):
             index=assignment.index,
             processes=load.processes,
             rng=self._rng,
+            zipf=self.settings.zipf,
+            hot=self.settings.hot_share,
             skips=self.settings.sabotage == SKIP_IDS,
         )
         self.wall_ns = 0  # added to CLOCK_MONOTONIC it gives the time since 1970
@@ -77,6 +80,13 @@ class RecordsTraffic(Traffic):
         """Begin at `epoch_ns`; from here on records bear this wall clock."""
         self.wall_ns = time.time_ns() - time.monotonic_ns()
         super().go(epoch_ns)
+
+    def value(self, draft: Draft, wall_us: int) -> bytes:
+        """Return the value of the next record; events are numbered over all processes."""
+        if self.settings.content == NUMBERED:
+            return value(draft, wall_us)
+        number = self.assignment.index + self.keys.taken * self.assignment.load.processes
+        return nexmark.value(draft.key, draft.n, number, wall_us)
 
     def make_client(self, number: int) -> RecordsClient:
         """Return the client of user `number` of the load."""
@@ -158,7 +168,7 @@ class RecordsClient:
         wall_us = (due_ns + traffic.wall_ns) // 1000
         sent = Sent(due_ns, call_ns, self._number, draft)
         try:
-            traffic.producer.send(b"%d" % draft.key, value(draft, wall_us), partition, wall_us // 1000, sent)
+            traffic.producer.send(b"%d" % draft.key, traffic.value(draft, wall_us), partition, wall_us // 1000, sent)
         except RefusedError as error:
             self._refused(sent, partition, error)
         else:

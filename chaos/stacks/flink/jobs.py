@@ -39,6 +39,19 @@ class Kind:
     writes: tuple[str, ...] = ()
 
 
+def _nexmark(about: str) -> Kind:
+    return Kind(about=about, tables="nexmark.tables", reads=("in",), writes=("out",))
+
+
+NEXMARK: Mapping[str, str] = {
+    "q0": "every event, as it came",
+    "q2": "the bids on some auctions",
+    "q3": "who sells in some states: a join that keeps all",
+    "q5": "the auctions with the most bids, in sliding windows",
+    "q7": "the highest bids, in tumbling windows",
+    "q8": "who came and sold in one window: a join of windows",
+    "q12": "bids of everybody, in windows of processing time",
+}
 JOBS: Mapping[str, Kind] = MappingProxyType(
     {
         "keyed-count": Kind(
@@ -47,6 +60,7 @@ JOBS: Mapping[str, Kind] = MappingProxyType(
             reads=("in",),
             writes=("out", "win"),
         ),
+        **{f"nexmark-{query}": _nexmark(about) for query, about in NEXMARK.items()},
         "numbers": Kind(about="counts numbers that it makes itself; needs no Kafka"),
     }
 )
