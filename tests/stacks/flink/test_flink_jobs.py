@@ -45,6 +45,14 @@ def test_a_job_writes_the_topics_that_it_says():
     assert (jobs.kind("keyed-count").reads, jobs.kind("keyed-count").writes) == (("in",), ("out", "win"))
 
 
+@pytest.mark.parametrize("query", jobs.NEXMARK)
+def test_a_query_of_nexmark_stands_behind_its_tables_and_writes_to_one_of_them(query):
+    text = script(f"nexmark-{query}")
+    assert text.index("CREATE TABLE input") < text.index("CREATE TEMPORARY VIEW bids") < text.index("INSERT INTO")
+    assert re.findall(r"INSERT INTO (\w+)", text)[0] in ("records", "cells")
+    assert set(re.findall(r"'topic' = '(\w+)'", text)) == {"in", "out"}
+
+
 def test_two_sinks_never_fence_each_other_off():
     prefixes = re.findall(r"'sink.transactional-id-prefix' = '([\w-]+)'", script())
     assert prefixes == ["keyed-count-out", "keyed-count-win"]

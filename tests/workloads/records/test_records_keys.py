@@ -50,6 +50,18 @@ def test_every_key_gets_its_share():
     assert 800 < min(drawn.values()) <= max(drawn.values()) < 1200
 
 
+def test_with_skew_a_key_weighs_less_the_later_it_comes():
+    drawn = Counter(draft.key for draft in sent_by(Keys(count=10, zipf=1.0, rng=random.Random(1)), 29_290))
+    for rank in range(10):
+        assert drawn[rank] == pytest.approx(10_000 / (rank + 1), rel=0.1)
+
+
+def test_the_hot_key_has_its_share_besides():
+    drawn = Counter(draft.key for draft in sent_by(Keys(count=10, hot=0.5, rng=random.Random(1)), 20_000))
+    assert drawn[0] == pytest.approx(11_000, rel=0.05)
+    assert min(drawn.values()) > 800
+
+
 @given(st.lists(st.booleans(), min_size=1, max_size=200))
 def test_a_record_that_was_refused_leaves_no_hole(taken):
     keys, numbers = Keys(count=3, rng=random.Random(4)), {}
@@ -100,6 +112,9 @@ def test_the_marker_of_a_partition_has_a_key_that_no_traffic_has():
         ({"read": ["out", "out"]}, "name each of them once"),
         ({"quiet_s": 20.0}, "settle: 15s; write more than quiet"),
         ({"settle_s": 60.0}, "at most 20s"),
+        ({"content": "nexmarc"}, "did you mean 'nexmark'?"),
+        ({"zipf": 9.0}, "zipf: 9; write 0 to 5"),
+        ({"hot_share": 1.0}, "hot: 100%; write less than all"),
         ({"linger_s": 2.0}, "linger: 2s; write less than a second"),
     ],
 )
