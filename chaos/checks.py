@@ -44,7 +44,8 @@ class Draft:
     keys: Sequence[str] = ()  # that a file may have
     operations: Sequence[str] | None = None  # that the stack has; None: it doesn't say
     processes: Sequence[str] = ()  # that a fault can be aimed at; none: the stack doesn't say
-    paced: bool = False  # the workload goes at a stated rate only
+    paced: bool = False  # the workload's users never wait for answers: no closed loop
+    lags: bool = False  # the stack tells how far a job is behind, by which a rate for such a workload can be found
 
     @property
     def judged(self) -> Sequence[tuple[Where, NamedGate]]:
@@ -300,9 +301,11 @@ def _too_few_users(draft: Draft) -> Iterator[Problem]:
 
 
 def _unpaced(draft: Draft) -> Iterator[Problem]:
-    """Yield a problem for a workload whose every trace is judged, at a rate that only trying would tell."""
+    """Yield a problem for a workload that waits for nobody, at a rate that nothing here would tell."""
     load = draft.load
-    if load is not None and draft.paced and load.rate_per_s is None:
+    if load is None or not draft.paced or load.rate_per_s is not None:
+        return
+    if load.closed_loop or not draft.lags:
         yield ("load", "rate"), f"{load.workload} go at a stated rate; write e.g. rate: 2000/s"
 
 

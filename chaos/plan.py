@@ -35,6 +35,7 @@ GRACE_S = 5.0  # a node undoes a fault by itself this long after the heal that n
 HEAL_DEADLINE_S = 30.0  # until a heal must be proved: a killed server replays its log first
 DRAIN_S = 5.0  # last answers and final reads
 CALIBRATION_S = 4.0
+RAMP_S = 30.0  # where a rate is found by how far a job falls behind, with the time in which it catches up
 SAMPLE_BYTES = 160  # of one operation in an Arrow stream: ten numbers, key and value texts, dictionary indices
 EVENT_BYTES = 2_000  # of all the events of one occurrence
 ALWAYS = frozenset({"percentile"})  # settings of gates without which the others say little, told if by default too
@@ -103,7 +104,8 @@ def _lead_in_s(experiment: Experiment) -> float:
     """Return seconds from the start of calibration or load to t = 0."""
     stages = experiment.load.stages
     ramps_s = sum(stage.ramp_s for stage in stages) + sum(stage.hold_s or 0.0 for stage in stages[:-1])
-    return ramps_s + experiment.warm_up_s + (CALIBRATION_S if experiment.load.calibrated_share else 0.0)
+    found_s = RAMP_S if experiment.load.workload == "records" else CALIBRATION_S
+    return ramps_s + experiment.warm_up_s + (found_s if experiment.load.calibrated_share else 0.0)
 
 
 # ---------------------------------------------------------------- ticks

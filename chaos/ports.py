@@ -233,6 +233,18 @@ class GrantsAccess(Protocol):
         ...
 
 
+LAG = "lag"  # among a StackKind's readings: its stacks are a TellsLag
+
+
+@runtime_checkable
+class TellsLag(Protocol):
+    """A stack with a job between its topics, which can fall behind."""
+
+    def behind(self, timeout_s: float) -> float | None:
+        """Return how many records the job has yet to fetch; None if nobody tells."""
+        ...
+
+
 class Workload(Protocol):
     """A kind of traffic; workloads.WORKLOADS makes it for a place to run in."""
 

@@ -23,6 +23,7 @@ from chaos.errors import SpecError
 from chaos.forms import Form, Name, Written
 from chaos.model import AbortWhen, Experiment, StackSpec, Topology
 from chaos.parts import Duration, Part, Positive, Tables, items, read_gate, read_load, read_stack, read_step, shipped
+from chaos.ports import LAG
 from chaos.positions import Page, described, entries, plain
 from chaos.promises import gates_of, read_slo
 from chaos.refusals import owner_keys, salvaged, validated
@@ -183,6 +184,7 @@ def _experiment(root: yaml.MappingNode, page: Page, tables: Tables) -> Experimen
         promised=promised,
         operations=getattr(kind, "operations", None),
         processes=getattr(kind, "processes", ()),
+        lags=LAG in getattr(kind, "readings", ()),
         paced=traffic is not None and getattr(tables.workloads[traffic.workload], "paced", False),
     )
     check(draft, root, page)

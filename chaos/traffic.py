@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from chaos.agent.points import announce
 from chaos.errors import CapabilityError, HarnessError, WorkloadError
 from chaos.model import to_json
-from chaos.ports import GrantsAccess, Reaches
+from chaos.ports import GrantsAccess, Reaches, TellsLag
 from workloads import WORKLOADS
 from workloads.calibrate import calibrate
+from workloads.climb import climb
 
 if TYPE_CHECKING:
     from chaos.model import Experiment, Load
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from chaos.recording import Recorder
 
 CALIBRATIONS = 3
+LAG_TIMEOUT_S = 1.0
 
 
 @dataclass(slots=True)
@@ -97,8 +99,21 @@ class TrafficOfRun:
         asked = replace(load, calibrated_share=None, stages=())  # what is made of it does not change what is found
         key = json.dumps([to_json(self._experiment.stack), to_json(asked)], sort_keys=True, default=str)
         if key not in self._rates:
-            self._rates[key] = self._calibrate(load)
+            paced = WORKLOADS[load.workload].paced
+            self._rates[key] = self._climb(load) if paced else self._calibrate(load)
         return self._rates[key]
+
+    def _climb(self, load: Load) -> float:
+        """Find what the stack's job keeps up with; what that wrote is judged with the run."""
+        if not isinstance(self._stack, TellsLag):
+            raise CapabilityError("rate: this stack has no job that could fall behind; write a rate, e.g. 2000/s")
+        behind = partial(self._stack.behind, LAG_TIMEOUT_S)
+        folder, own = self._recorder.folder / "ramp", self._recorder.folder / "samples"
+        found = climb(self._workload, load, self._stack.endpoints(), folder, self._experiment.seed, behind)
+        own.mkdir(exist_ok=True)
+        for path in (folder / "samples").iterdir():
+            path.rename(own / f"ramp-{path.name}")
+        return found
 
     def _calibrate(self, load: Load) -> float:
         """Try a few times: one busy moment of the machine must not end a run."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from chaos.ports import LAG
 from chaos.registry import Table
 from chaos.stacks.etcd import logs as etcd_logs
 from chaos.stacks.etcd import settings as etcd
@@ -136,7 +137,7 @@ STACKS: Mapping[str, StackKind] = Table(
             },
             latency_gate=("output-latency", {"percentile": 99.0}),
             recovery_gate=("lag", {}),
-            readings=("quorum",),
+            readings=("quorum", LAG),
             roles_of=("leader-of", flink.RUNNING),
             log_reader=streaming_logs.suspicious_lines,
         ),

@@ -35,6 +35,7 @@ class Keys:
     index: int = 0
     processes: int = 1
     rng: random.Random
+    first: int = 0
     zipf: float = 0.0  # the exponent by which a key's weight falls with its rank; 0: all weigh the same
     hot: float = 0.0  # a share of all records that goes to the first key of the process, whatever the weights
     skips: bool = False  # sabotage: leave numbers out
@@ -44,7 +45,7 @@ class Keys:
     _next: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._own = range(self.index, self.count, self.processes)
+        self._own = range(self.first + self.index, self.first + self.count, self.processes)
         if not self._own:
             raise ValueError(
                 f"keys: {self.count} can't be shared by {self.processes} processes; write {self.processes} or more"

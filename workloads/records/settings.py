@@ -36,6 +36,7 @@ class RecordsSettings:
 
     topic: str = "in"  # what is produced to; each process has keys of its own
     keys: int = 40
+    first_key: int = 0  # keys are numbered from here on
     zipf: float = 0.0  # skew: the weight of the r-th key is r to the power of minus this; 0: no skew
     hot_share: float = 0.0  # skew: so much of all goes to one key
     content: str = NUMBERED  # numbered: key, number and time alone | nexmark: events of an auction house besides
@@ -54,6 +55,7 @@ class RecordsSettings:
     def __post_init__(self) -> None:
         at_least("keys", self.keys, 1)
         at_least("queue", self.queue, 1)
+        at_least("first-key", self.first_key, 0)
         one_of("acks", self.acks, (ALL, LEADER))
         one_of("content", self.content, (NUMBERED, NEXMARK))
         if not 0 <= self.zipf <= ZIPF_MAX:

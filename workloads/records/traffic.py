@@ -55,6 +55,7 @@ class RecordsTraffic(Traffic):
         self.settings = RecordsSettings.of(load.settings)
         self.keys = Keys(
             count=self.settings.keys,
+            first=self.settings.first_key,
             index=assignment.index,
             processes=load.processes,
             rng=self._rng,

@@ -228,6 +228,14 @@ class FlinkStack:
 
         return probes_of(self, target)
 
+    def behind(self, timeout_s: float) -> float | None:
+        """Return how many records the job's source has yet to fetch; None if there is no job, or nobody tells."""
+        try:
+            told = self.running.jobmanagers.ask(partial(_pending, job_id=self.job_id), timeout_s) if self.job_id else []
+        except RestError:
+            return None
+        return sum(told) if told else None
+
     def newest(self) -> Job | None:
         """Return the job that was submitted last; None if there is none or nobody answers."""
         try:
@@ -348,3 +356,8 @@ def _run(rest: FlinkRest, *, runner: Path, script: str) -> str:
 def _carriers(rest: FlinkRest, *, job: str, wanted: str) -> tuple[str, ...]:
     vertices = roles.matching(rest.job(job), wanted)
     return roles.carriers(subtask for vertex in vertices for subtask in rest.subtasks(job, vertex.id))
+
+
+def _pending(rest: FlinkRest, job_id: str) -> list[float]:
+    told = [rest.pending(job_id, vertex) for vertex in rest.job(job_id).vertices]
+    return [pending for pending in told if pending is not None]

@@ -131,6 +131,10 @@ class StreamingStack:
 
     # ------------------------------------------------------------ looking
 
+    def behind(self, timeout_s: float) -> float | None:
+        """Return how many records the job has yet to fetch; None if nobody tells."""
+        return self.flink.behind(timeout_s)
+
     def probes(self, target: Lab) -> Mapping[str, tuple[Probe, float]]:
         """Return name → (probe, seconds between two looks); `target` need not be up yet."""
         return {**self.kafka.probes(target), **self.flink.probes(target)}

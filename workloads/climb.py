@@ -1,0 +1,127 @@
+"""The greatest rate that a job keeps up with: an open-loop ramp, watched by how far the job is behind its input.
+
+    rate   │        /            lag │          ╭   more than a second's worth, twice in a row: too much
+           │     /┆                  │         /┆
+           │  /   ┆                  │ ╌╌╌╌╌╌╌┆╌╌╌   one second's worth of what comes just then
+           └──────┴────▶ t           └────────┴────▶ t
+                  └─ what is found: the rate at the last look before that
+
+Answers of the log would not tell: it takes what no job can read in time. What the ramp writes stays in the log, and is
+judged with it; its records have keys of their own, and their samples go with those of the run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chaos.agent.points import effect
+from chaos.errors import WorkloadError
+from chaos.model import Load, LoadStage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from chaos.ports import Prepared, Workload
+
+RAMP_S = 20.0
+GREATEST_PER_PROCESS_S = 8000.0  # records; a generator process saturates a core not far above it
+LOOK_S = 0.5
+WORTH_S = 1.0  # of traffic that a job may be behind; its own look at its source is as old as that
+FLOOR = 200.0  # records behind that are no sign of anything at a low rate
+SETTLED_S = 60.0  # how long it may take to come back from the ramp
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How many records the job was behind when `rate_per_s` were coming; None: nobody told."""
+
+    rate_per_s: float
+    behind: float | None
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether it was behind by no more than what comes within WORTH_S."""
+        return self.behind is not None and self.behind <= max(FLOOR, self.rate_per_s * WORTH_S)
+
+
+def sustained(looks: Sequence[Look]) -> float:
+    """Return the rate of the last look before the first two in a row at which the job did not keep up. Pure.
+
+    Looks of which nobody told decide nothing.
+    """
+    told = [look for look in looks if look.behind is not None]
+    found = 0.0
+    for place, look in enumerate(told):
+        if look.keeps_up:
+            found = look.rate_per_s
+        elif place + 1 == len(told) or not told[place + 1].keeps_up:
+            break
+    return found
+
+
+def gave_in(looks: Sequence[Look]) -> bool:
+    """Say whether the last two looks that told something were both too far behind."""
+    told = [look for look in looks if look.behind is not None][-2:]
+    return len(told) == 2 and not any(look.keeps_up for look in told)
+
+
+def climb(
+    workload: Workload,
+    load: Load,
+    endpoints: Mapping[str, str],
+    folder: Path,
+    seed: int,
+    behind: Callable[[], float | None],
+    *,
+    ramp_s: float = RAMP_S,
+    greatest_per_s: float | None = None,
+) -> float:
+    """Ramp up until the job falls behind, let it catch up, and return the rate; samples go below `folder`.
+
+    WorkloadError if it never kept up, if nobody told how far it was behind, or if it does not catch up.
+    """
+    greatest = greatest_per_s or GREATEST_PER_PROCESS_S * load.processes
+    settings = {**load.settings, "first_key": load.settings["keys"], "read": (), "markers": False, "sabotage": ""}
+    ramp = dataclasses.replace(load, rate_per_s=greatest, stages=(LoadStage(ramp_s=ramp_s),), settings=settings)
+    generator = workload.prepare(ramp, endpoints, folder, seed, run_id="ramp", duration_s=ramp_s)
+    looks: list[Look] = []
+    try:
+        effect("traffic.calibrate", lambda: generator.go(0))
+        _watch(generator, looks, behind, ramp_s, greatest)
+        generator.drain()
+        generator.close()
+    finally:
+        generator.kill()
+    found = sustained(looks)
+    if not found:
+        raise WorkloadError(f"ramp: the job kept up with no rate that was tried; it was {_shown(looks)} behind")
+    _await_caught_up(behind, found)
+    return found
+
+
+def _watch(
+    generator: Prepared, looks: list[Look], behind: Callable[[], float | None], ramp_s: float, greatest: float
+) -> None:
+    began = time.monotonic()
+    while (at_s := time.monotonic() - began) < ramp_s and not gave_in(looks) and generator.status().running:
+        looks.append(Look(greatest * at_s / ramp_s, behind()))
+        time.sleep(LOOK_S)
+
+
+def _await_caught_up(behind: Callable[[], float | None], rate_per_s: float) -> None:
+    deadline = time.monotonic() + SETTLED_S
+    while (left := behind()) is None or left > max(FLOOR, rate_per_s * WORTH_S):
+        if time.monotonic() > deadline:
+            raise WorkloadError(
+                f"ramp: {SETTLED_S:g} s after it the job is still {left or 'nobody knows how much'} behind"
+            )
+        time.sleep(LOOK_S)
+
+
+def _shown(looks: Sequence[Look]) -> str:
+    told = [look.behind for look in looks if look.behind is not None]
+    return f"{told[-1]:,.0f} records" if told else "nobody knows how much"
