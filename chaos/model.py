@@ -314,10 +314,12 @@ class Selector:
     """Who is hit. `role` is static (member) or found when the step fires (leader, follower).
 
     `count` nodes of it, or `share` of it (rounded up), or (both None) one. `argument` e.g. the key of `owner-of`.
+    `held_by`: the static role whose nodes alone can hold one that is found; "": any server's.
     """
 
     role: str
     argument: str = ""
+    held_by: str = ""
     count: int | None = None
     share: float | None = None
     zone: str = ""

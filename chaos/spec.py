@@ -30,11 +30,11 @@ from chaos.refusals import owner_keys, salvaged, validated
 from chaos.units import SHARE, SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import yaml
 
-    from chaos.model import Load
+    from chaos.model import Load, Step
 
 _OURS = re.compile(r"\A\ufeff?(?:\s*(?:#[^\n]*|---[^\n]*)?\n)*\s*[\"']?chaosgate[\"']?\s*:")
 
@@ -169,6 +169,7 @@ def _experiment(root: yaml.MappingNode, page: Page, tables: Tables) -> Experimen
     traffic = read_load(parts["load"], page, tables) if "load" in parts else None
     roles = _roles([kind] if stack else tables.stacks.values())
     steps = [read_step(node, page, tables, roles) for node in items(parts.get("steps"), page, empty=_NO_STEPS)]
+    steps = [_held(step, getattr(kind, "held_by", {})) for step in steps]
     gates = [read_gate(node, page, tables) for node in items(parts.get("gates"), page)]
     slo = read_slo(parts["slo"], page) if "slo" in parts else None
     listed = [gate for gate in gates if gate is not None]
@@ -196,6 +197,13 @@ def _experiment(root: yaml.MappingNode, page: Page, tables: Tables) -> Experimen
     return dataclasses.replace(
         made, steps=tuple(s for s in steps if s), gates=(*listed, *(gate for _, gate in promised)), slo=slo
     )
+
+
+def _held(step: Step | None, held_by: Mapping[str, str]) -> Step | None:
+    """Return the step with the nodes that alone can hold its role, as the stack says."""
+    if step is None or step.on.role not in held_by:
+        return step
+    return dataclasses.replace(step, on=dataclasses.replace(step.on, held_by=held_by[step.on.role]))
 
 
 def _bare(head: ExperimentForm, stack: StackSpec, traffic: Load, page: Page) -> Experiment:

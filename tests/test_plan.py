@@ -29,6 +29,8 @@ from chaos.model import (
 )
 from chaos.occurrences import lulls, occurrences, starts
 from chaos.plan import GRACE_S, TickKind, chance, choose, describe, plan
+from chaos.spec import load_text
+from chaos.stacks import STACKS
 from gates.latency import Latency as LatencyGate
 
 MEMBERS = tuple(Node(name=f"etcd{n}", role="member", address=f"10.1.1.{n}", zone="ab"[n % 2]) for n in (1, 2, 3, 4, 5))
@@ -448,3 +450,21 @@ def test_operations_are_the_stacks_own():
 
 def test_without_steps_the_description_says_so():
     assert "nothing is broken" in describe(plan(experiment(), THREE))
+
+
+@pytest.mark.parametrize(
+    ("on", "names"),
+    [
+        ("{running: any}", {"taskmanager1", "taskmanager2", "taskmanager3"}),
+        ("leader", {"jobmanager1", "jobmanager2"}),
+        ("{leader-of: in/0}", {"kafka1", "kafka2", "kafka3"}),
+    ],
+)
+def test_a_role_that_is_found_can_be_held_by_nodes_of_its_kind_alone(on, names):
+    text = (
+        "chaosgate: 1\nname: e\nstack: streaming\nload: {records: {keys: 4}, rate: 10/s}\nduration: 30s\n"
+        f"steps: [{{at: 5s, for: 5s, on: {on}, fault: pause}}]\ngates: [restarts]\n"
+    )
+    experiment = load_text(text, "x.yaml")
+    nodes = STACKS["streaming"].nodes(experiment.stack.settings)
+    assert {node.name for node in holders(experiment.steps[0].on, Topology(nodes=tuple(nodes)))} == names

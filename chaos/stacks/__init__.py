@@ -41,7 +41,8 @@ class StackKind:
     completeness of an slo → the gates that judge it, by kind, with their settings; `latency_gate` and `recovery_gate`
     judge the rest of an slo, and get its limit. `readings`: names of its probes' readings that the engine
     goes by; without "quorum" there is no `abort-when: quorum-lost`. `roles_of` are those of `roles` that are of
-    something, and so found with an argument: `on: {leader-of: in/2}`. `log_reader` reads `<node>-<process>.log`, which
+    something, and so found with an argument: `on: {leader-of: in/2}`; `held_by` says which nodes alone can hold a role
+    that is found. `log_reader` reads `<node>-<process>.log`, which
     each of its processes must then leave; without one the logs are not read, and `no-unexpected-exit` says so.
     """
 
@@ -56,6 +57,7 @@ class StackKind:
     recovery_gate: tuple[str, Settings] = ("recovery", {})
     readings: tuple[str, ...] = ()
     roles_of: tuple[str, ...] = ()
+    held_by: Mapping[str, str] = field(default_factory=dict)
     log_reader: LogReader | None = None
     no_clock: str = ""  # why its programs can't be told a wrong time, and what would do
 
@@ -93,6 +95,7 @@ STACKS: Mapping[str, StackKind] = Table(
         "etcd": StackKind(
             settings_type=etcd.EtcdSettings,
             roles=etcd.ROLES,
+            held_by=etcd.HELD_BY,
             operations=etcd.OPERATIONS,
             make=_etcd,
             processes=(etcd.PROCESS,),
@@ -105,6 +108,7 @@ STACKS: Mapping[str, StackKind] = Table(
         "kafka": StackKind(
             settings_type=kafka.KafkaSettings,
             roles=kafka.ROLES,
+            held_by=kafka.HELD_BY,
             operations=kafka.OPERATIONS,
             make=_kafka,
             processes=(kafka.PROCESS,),
@@ -117,6 +121,7 @@ STACKS: Mapping[str, StackKind] = Table(
         "flink": StackKind(
             settings_type=flink.FlinkSettings,
             roles=flink.ROLES,
+            held_by=flink.HELD_BY,
             operations=flink.OPERATIONS,
             make=_flink,
             processes=flink.PROCESSES,
@@ -127,6 +132,7 @@ STACKS: Mapping[str, StackKind] = Table(
         "streaming": StackKind(
             settings_type=streaming.StreamingSettings,
             roles=streaming.ROLES,
+            held_by=streaming.HELD_BY,
             operations=streaming.OPERATIONS,
             make=_streaming,
             processes=streaming.PROCESSES,

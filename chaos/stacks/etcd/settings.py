@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 COMPONENT = "etcd"  # the only key of an experiment's `versions`
 ROLES = ("member", "leader", "follower", "client")
+HELD_BY = {"leader": "member", "follower": "member"}  # roles that are found → the nodes that can hold them
 OPERATIONS = ("restart", "replace")
 CLIENT_PORT = 2379
 PEER_PORT = 2380

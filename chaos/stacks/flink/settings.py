@@ -26,6 +26,7 @@ JOBMANAGER, TASKMANAGER, ZOOKEEPER, CLIENT = "jobmanager", "taskmanager", "zooke
 STORE = store.STORE
 LEADER, RUNNING = "leader", "running"
 ROLES = (JOBMANAGER, LEADER, TASKMANAGER, RUNNING, ZOOKEEPER, STORE, CLIENT)
+HELD_BY = {LEADER: JOBMANAGER, RUNNING: TASKMANAGER}  # roles that are found → the nodes that can hold them
 OPERATIONS = ("restart", "savepoint-upgrade", "rescale", "resubmit")
 PROCESSES = (JOBMANAGER, TASKMANAGER, ZOOKEEPER, STORE)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COMPONENT = "kafka"  # the key of an experiment's `versions`
 ROLES = ("broker", "controller", "leader-of", "client")
+HELD_BY = {"controller": "broker", "leader-of": "broker"}  # roles that are found → the nodes that can hold them
 OPERATIONS = ("restart", "replace")
 CLIENT_PORT = 9092
 CONTROLLER_PORT = 9093

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_JOB = "keyed-count"
 OUTPUTS = {"output": "out", "windows": "win"}  # topics of that job, as the gate `ledger` calls them
 ROLES = tuple(dict.fromkeys((*kafka.ROLES, *flink.ROLES)))
+HELD_BY = {**kafka.HELD_BY, **flink.HELD_BY}
 OPERATIONS = tuple(dict.fromkeys((*kafka.OPERATIONS, *flink.OPERATIONS)))
 PROCESSES = (kafka.PROCESS, *flink.PROCESSES)
 COMPONENTS = (kafka.COMPONENT, flink.COMPONENT, flink.JOB_COMPONENT)
