@@ -1,4 +1,4 @@
-"""The greatest rate that a job keeps up with: an open-loop ramp, watched by how far the job is behind its input.
+"""The greatest rate that a job keeps up with: an open-loop ramp, watched by how far the job is behind what is offered.
 
     rate   │        /            lag │          ╭   more than a second's worth, twice in a row: too much
            │     /┆                  │         /┆
@@ -6,8 +6,9 @@
            └──────┴────▶ t           └────────┴────▶ t
                   └─ what is found: the rate at the last look before that
 
-Answers of the log would not tell: it takes what no job can read in time. What the ramp writes stays in the log, and is
-judged with it; its records have keys of their own, and their samples go with those of the run.
+Behind is what the log has not taken yet, and what the job has not fetched from there. Neither alone would tell: a log
+takes what no job can read in time, and brokers that are short of a processor keep an idle job waiting. What the ramp
+writes stays in the log, and is judged with it; its records have keys of their own, and their samples go with the run's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chaos.agent.points import effect
+from chaos.clock import NS
 from chaos.errors import WorkloadError
 from chaos.model import Load, LoadStage
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from chaos.model import LoadStatus
     from chaos.ports import Prepared, Workload
 
 RAMP_S = 20.0
@@ -37,15 +40,27 @@ SETTLED_S = 60.0  # how long it may take to come back from the ramp
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How many records the job was behind when `rate_per_s` were coming; None: nobody told."""
+    """How many records were left when `rate_per_s` were coming: for the job to fetch, and for the log to take.
+
+    `unread` None: nobody told.
+    """
 
     rate_per_s: float
-    behind: float | None
+    unread: float | None
+    unanswered: float = 0.0
+
+    @property
+    def tells(self) -> bool:
+        """Whether it decides anything: the log alone may be too far behind."""
+        return self.unread is not None or self._is_much(self.unanswered)
 
     @property
     def keeps_up(self) -> bool:
-        """Whether it was behind by no more than what comes within WORTH_S."""
-        return self.behind is not None and self.behind <= max(FLOOR, self.rate_per_s * WORTH_S)
+        """Whether all together was no more than what comes within WORTH_S."""
+        return self.unread is not None and not self._is_much(self.unread + self.unanswered)
+
+    def _is_much(self, records: float) -> bool:
+        return records > max(FLOOR, self.rate_per_s * WORTH_S)
 
 
 def sustained(looks: Sequence[Look]) -> float:
@@ -53,7 +68,7 @@ def sustained(looks: Sequence[Look]) -> float:
 
     Looks of which nobody told decide nothing.
     """
-    told = [look for look in looks if look.behind is not None]
+    told = [look for look in looks if look.tells]
     found = 0.0
     for place, look in enumerate(told):
         if look.keeps_up:
@@ -65,8 +80,15 @@ def sustained(looks: Sequence[Look]) -> float:
 
 def gave_in(looks: Sequence[Look]) -> bool:
     """Say whether the last two looks that told something were both too far behind."""
-    told = [look for look in looks if look.behind is not None][-2:]
+    told = [look for look in looks if look.tells][-2:]
     return len(told) == 2 and not any(look.keeps_up for look in told)
+
+
+def unanswered(status: LoadStatus, epoch_ns: int, ramp_s: float, greatest_per_s: float) -> float:
+    """Return how many of the records that a ramp from `epoch_ns` on has offered have no answer yet. Pure."""
+    at_s = (status.at_ns - epoch_ns) / NS
+    due = greatest_per_s * at_s**2 / (2 * ramp_s) if at_s > 0 else 0.0
+    return max(0.0, due - status.ok - status.failed - status.unknown)
 
 
 def climb(
@@ -108,7 +130,9 @@ def _watch(
 ) -> None:
     began = time.monotonic()
     while (at_s := time.monotonic() - began) < ramp_s and not gave_in(looks) and generator.status().running:
-        looks.append(Look(greatest * at_s / ramp_s, behind()))
+        unread = behind()
+        open_ = unanswered(generator.status(), generator.epoch_ns, ramp_s, greatest)
+        looks.append(Look(greatest * at_s / ramp_s, unread, open_))
         time.sleep(LOOK_S)
 
 
@@ -123,5 +147,5 @@ def _await_caught_up(behind: Callable[[], float | None], rate_per_s: float) -> N
 
 
 def _shown(looks: Sequence[Look]) -> str:
-    told = [look.behind for look in looks if look.behind is not None]
-    return f"{told[-1]:,.0f} records" if told else "nobody knows how much"
+    told = [look for look in looks if look.tells]
+    return f"{(told[-1].unread or 0) + told[-1].unanswered:,.0f} records" if told else "nobody knows how much"

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workloads.climb import FLOOR, WORTH_S, Look, gave_in, sustained
+from chaos.clock import NS
+from chaos.model import LoadStatus
+from workloads.climb import FLOOR, WORTH_S, Look, gave_in, sustained, unanswered
 
 
 def looks(*behind, step=500.0):
@@ -37,9 +39,28 @@ def test_what_nobody_told_or_never_kept_up_finds_nothing(behind):
     assert sustained(looks(*behind)) == 0
 
 
+def test_a_log_that_does_not_take_them_is_decisive_whether_or_not_the_job_is_asked():
+    flooded = [Look(500.0, 0.0), Look(1000.0, 0.0, 900.0), Look(1500.0, None, 9000.0), Look(2000.0, None, 20_000.0)]
+    assert sustained(flooded) == 1000
+    assert gave_in(flooded)
+    assert not gave_in([*flooded[:2], Look(1500.0, None, 900.0), Look(2000.0, None, 900.0)])
+    assert not Look(1000.0, 600.0, 600.0).keeps_up
+
+
 def test_at_a_low_rate_a_handful_is_no_sign():
     assert Look(10.0, FLOOR).keeps_up
     assert not Look(10.0, FLOOR + 1).keeps_up
+
+
+def test_what_the_log_has_not_taken_counts_from_what_was_due_at_the_time_of_the_status():
+    def status(at_s, **counts):
+        return LoadStatus(at_ns=5 * NS + int(at_s * NS), running=True, **counts)
+
+    ramp = {"epoch_ns": 5 * NS, "ramp_s": 20.0, "greatest_per_s": 4000.0}
+    assert unanswered(status(-1.0), **ramp) == 0
+    assert unanswered(status(10.0), **ramp) == 10_000  # half of the ramp, a quarter of its 40,000
+    assert unanswered(status(10.0, ok=9000, failed=300, unknown=200), **ramp) == 500
+    assert unanswered(status(10.0, ok=10_001), **ramp) == 0
 
 
 @given(st.floats(100, 20_000), st.floats(10_000, 40_000))

@@ -70,13 +70,13 @@ def _upgrade(stack: FlinkStack, arguments: Mapping[str, str], deadline_ns: int) 
     to = arguments.get("to", before.version)
     jobs.check(name, to)
     began_ns = stack.clock.now_ns()
-    savepoint = _stop(stack, deadline_ns)
+    savepoint = stop(stack, deadline_ns)
     stopped_s = (stack.clock.now_ns() - began_ns) / NS
     _start(stack, replace(before, version=to, savepoint=savepoint), deadline_ns)
     return f"{name} {before.version} stopped with a savepoint in {stopped_s:.1f} s, {to} runs from there"
 
 
-def _stop(stack: FlinkStack, deadline_ns: int) -> str:
+def stop(stack: FlinkStack, deadline_ns: int) -> str:
     """Stop the job with a savepoint; return where that lies."""
     job, folder = stack.job_id, (stack.running.ground.shared / "savepoints").as_uri()
     request = _ask(stack, lambda rest: rest.stop(job, folder), "stop with a savepoint")

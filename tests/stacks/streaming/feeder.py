@@ -1,6 +1,7 @@
 """Feeds numbered records for some time, then end markers; or reads topics whole. A process of its own on a lab.
 
 feeder.py feed BROKERS RATE SECONDS       until then, or until its standard input ends; prints {"acked": n}
+feeder.py nexmark BROKERS COUNT STEP_MS   events of the auction house, one each STEP_MS of event time; the same
 feeder.py read BROKERS TOPIC …            prints {topic: [[partition, offset, timestamp, value], …]}, committed only
 """
 
@@ -10,36 +11,69 @@ import json
 import sys
 import threading
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
+
+from workloads.records import nexmark
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEYS, PARTITIONS = 20, 4
 MARKER_LATER_MS = 30_000
 
 
 def feed(brokers: str, rate: float, seconds: float) -> None:
-    acked = []
-    producer = Producer({"bootstrap.servers": brokers, "acks": "all", "enable.idempotence": True, "linger.ms": 5})
-    began, sent = time.time(), 0
+    feeding = Feeding(brokers)
+    began = time.time()
     told = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), told.set()), daemon=True).start()
     while (passed := time.time() - began) < seconds and not told.is_set():
-        while sent < passed * rate:
-            key, n = sent % KEYS, sent // KEYS
-            at_ms = int((began + sent / rate) * 1000)
-            value = json.dumps({"k": str(key), "n": n, "t": at_ms * 1000})
-            place = {"key": str(key), "partition": key % PARTITIONS, "timestamp": at_ms}
-            producer.produce("in", value, **place, on_delivery=lambda error, _: acked.append(error is None))
-            sent += 1
-        producer.poll(0)
+        while feeding.sent < passed * rate:
+            feeding.send(int((began + feeding.sent / rate) * 1000))
+        feeding.producer.poll(0)
         time.sleep(0.005)
-    producer.flush(60)
-    for partition in range(PARTITIONS):
-        at_ms = int(time.time() * 1000) + MARKER_LATER_MS
-        value = json.dumps({"k": str(-1 - partition), "n": 0, "t": at_ms * 1000})
-        producer.produce("in", value, key=str(-1 - partition), partition=partition, timestamp=at_ms)
-    producer.flush(30)
-    sys.stdout.write(json.dumps({"sent": sent, "acked": sum(acked)}))
+    feeding.end(int(time.time() * 1000))
+
+
+def feed_events(brokers: str, count: int, step_ms: int) -> None:
+    feeding = Feeding(brokers)
+    began_ms = int(time.time() * 1000)
+    while feeding.sent < count:
+        feeding.send(began_ms + feeding.sent * step_ms, nexmark.event)
+    feeding.end(began_ms + count * step_ms)
+
+
+class Feeding:
+    """Records by turns to every key, and what became of them."""
+
+    def __init__(self, brokers: str) -> None:
+        settings = {"bootstrap.servers": brokers, "acks": "all", "enable.idempotence": True, "linger.ms": 5}
+        self.producer, self.sent, self.acked = Producer(settings), 0, 0
+
+    def send(self, at_ms: int, more: Callable[[int, int], dict[str, object]] = lambda _, __: {}) -> None:
+        key, n = self.sent % KEYS, self.sent // KEYS
+        value = json.dumps({"k": str(key), "n": n, "t": at_ms * 1000} | more(self.sent, at_ms))
+        place = {"key": str(key), "partition": key % PARTITIONS, "timestamp": at_ms}
+        self.producer.produce("in", value, **place, on_delivery=self._answered)
+        self.sent += 1
+
+    def end(self, at_ms: int) -> None:
+        """Send the end markers, and tell."""
+        self.producer.flush(60)
+        later_ms = at_ms + MARKER_LATER_MS
+        for partition in range(PARTITIONS):
+            value = json.dumps({"k": str(-1 - partition), "n": 0, "t": later_ms * 1000})
+            self.producer.produce("in", value, key=str(-1 - partition), partition=partition, timestamp=later_ms)
+        self.producer.flush(30)
+        sys.stdout.write(json.dumps({"sent": self.sent, "acked": self.acked}))
+
+    def _answered(self, error: KafkaError | None, _: object) -> None:
+        self.acked += error is None
 
 
 def read(brokers: str, topics: list[str]) -> None:
@@ -66,5 +100,7 @@ def read(brokers: str, topics: list[str]) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "feed":
         feed(sys.argv[2], float(sys.argv[3]), float(sys.argv[4]))
+    elif sys.argv[1] == "nexmark":
+        feed_events(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     else:
         read(sys.argv[2], sys.argv[3:])
