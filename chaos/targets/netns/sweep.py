@@ -3,7 +3,8 @@
     <base>/<id>/owner.lock   flock: held by the controller and the lab's init, as long as either lives
                 groups.json  the cgroups it was about to make, written before they were made
 
-A lock that nobody holds has no owner: the folder and its cgroups go. Age proves nothing, and is never asked. Cgroups
+A lock that nobody holds has no owner: the folder and its cgroups go. Age proves nothing, and is never asked. A process
+that was killed gives its memory back before its locks: a lock that no living process has open is waited for. Cgroups
 whose folder was removed by hand bear their lab's id: they go if no process holds that lab's lock, or is in them.
 
 What stands in these folders is acted upon with all our powers, and the base has a name that everybody can guess: a
@@ -20,6 +21,7 @@ import re
 import secrets
 import shutil
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 LOCK = "owner.lock"
 GROUPS = "groups.json"
 PROC = Path("/proc")
+DYING_S = 5.0
 _ID = re.compile(r"cg[0-9a-f]{8}")
 
 
@@ -129,6 +132,26 @@ def clear(folder: Path) -> tuple[Path, ...]:
     return gone
 
 
+def await_dying(base: Path, for_s: float = DYING_S) -> None:
+    """Wait, for so long at most, until no lock of a lab below `base` is held by a process that is about to end."""
+    deadline = time.monotonic() + for_s
+    while _dying(base) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _dying(base: Path) -> bool:
+    folders = [folder for folder in (base.iterdir() if base.is_dir() else ()) if _ID.fullmatch(folder.name)]
+    held = {folder.name for folder in folders if is_ours(folder) and (folder / LOCK).exists() and _is_held(folder)}
+    return bool(held and held - held_labs(living=True))
+
+
+def _is_held(folder: Path) -> bool:
+    lock = _try_lock(folder)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
 def sweep(base: Path) -> Swept:
     """Remove every lab below `base` that no living process owns; UsageError if the base is another's."""
     trust(base)
@@ -176,12 +199,15 @@ def _lab_of(top: Path) -> str:
     return top.name.removeprefix("chaosgate-")
 
 
-def held_labs() -> set[str]:
-    """Return the ids of labs whose lock a process has open, be its folder removed or not; others' may be hidden."""
+def held_labs(*, living: bool = False) -> set[str]:
+    """Return the ids of labs whose lock a process has open, be its folder removed or not; others' may be hidden.
+
+    `living`: only of processes that are not about to end, which have a command line no longer.
+    """
     held: set[str] = set()
     for descriptor in PROC.glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):  # ended meanwhile
             path = Path(str(descriptor.readlink()).removesuffix(" (deleted)"))
-            if path.name == LOCK:
+            if path.name == LOCK and not (living and not (descriptor.parents[1] / "cmdline").read_bytes()):
                 held.add(path.parent.name)
     return held

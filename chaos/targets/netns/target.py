@@ -42,7 +42,7 @@ from chaos.targets.netns.injection import NetnsInjection
 from chaos.targets.netns.lab import Lab
 from chaos.targets.netns.mechanisms import Means, mechanism
 from chaos.targets.netns.paths import paths
-from chaos.targets.netns.sweep import is_ours, sweep, trust
+from chaos.targets.netns.sweep import await_dying, is_ours, sweep, trust
 
 if TYPE_CHECKING:
     import subprocess
@@ -345,6 +345,7 @@ def heal_leftovers(base: Path) -> list[str]:
     DirtyError if one can't be undone; UsageError if the base, or what is in a journal of ours, may be another user's.
     """
     trust(base)
+    await_dying(base)
     ours = [path for path in base.glob(f"*/{JOURNAL}") if is_ours(path.parent) and is_ours(path)]
     dead = sorted(path for path in ours if not journal.is_owned(path.parent) and not journal.is_owned(path))
     for folder in dead:

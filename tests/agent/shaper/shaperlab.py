@@ -114,7 +114,7 @@ class ShaperLab:
         self, source: str, target: str, *, count: int = 60, gap_s: float = 0.003, size: int = 100, wait_s: float = 0.3
     ) -> Flow:
         """Send `count` datagrams and note what arrives until `wait_s` after the last; one thread, one clock."""
-        with self.socket(source) as sender, self.socket(target) as receiver:
+        with on_one_processor(), self.socket(source) as sender, self.socket(target) as receiver:
             receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
             receiver.bind((self.address(target), 0))
             receiver.setblocking(False)
@@ -124,6 +124,17 @@ class ShaperLab:
     def connection(self, source: str, target: str) -> Connection:
         """Return a TCP connection, its far end answered by a thread with a hash of what it got."""
         return Connection(self, source, target)
+
+
+@contextlib.contextmanager
+def on_one_processor():
+    """Keep the thread on one processor: veth has a queue for each that sends, and two of them keep no common order."""
+    usual = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(usual)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usual)
 
 
 @dataclass

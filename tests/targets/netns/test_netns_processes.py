@@ -138,7 +138,7 @@ def test_a_bad_request_is_answered_and_the_init_lives_on(lab, node, request_, wh
 
 
 def test_an_asker_who_says_nothing_holds_nobody_up_for_long(lab):
-    with socket.socket(socket.AF_UNIX) as mute, wire._short(lab.socket_of("a")) as address:
+    with socket.socket(socket.AF_UNIX) as mute, wire.short(lab.socket_of("a")) as address:
         mute.connect(address)
         assert "processes" in ask(lab, "a", "ps")
 

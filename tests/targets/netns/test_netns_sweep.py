@@ -7,6 +7,8 @@ import os
 import secrets
 import shutil
 import subprocess
+import threading
+import time
 
 import pytest
 
@@ -15,8 +17,9 @@ from chaos.errors import DirtyError, UsageError
 from chaos.leftovers import heal_all
 from chaos.targets import TARGETS, Wants
 from chaos.targets.netns import cgroups
+from chaos.targets.netns import sweep as sweeping
 from chaos.targets.netns.cgroups import Groups, Mounts, Parents
-from chaos.targets.netns.sweep import LOCK, Swept, claim, clear, note_groups, sweep, sweep_orphans
+from chaos.targets.netns.sweep import LOCK, Swept, await_dying, claim, clear, note_groups, sweep, sweep_orphans
 from chaos.targets.netns.target import clear_leftovers, heal_leftovers
 from tests.leftovers import await_true
 
@@ -47,6 +50,38 @@ def test_an_inherited_lock_keeps_a_lab_alive(tmp_path):
     assert sweep(tmp_path).labs == ()
     os.close(inherited)
     assert sweep(tmp_path).labs == (owned.id,)
+
+
+def exiting(folder, owned):
+    """A /proc in which a process holds the lock that has no command line any more: it was killed, and is not gone."""
+    (folder / "7" / "fd").mkdir(parents=True)
+    (folder / "7" / "fd" / "3").symlink_to(owned.folder / LOCK)
+    (folder / "7" / "cmdline").touch()
+    return folder
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_an_owner_that_is_about_to_end_is_waited_for(tmp_path, monkeypatch, seen):
+    """A process gives its memory back before its locks, and one of several threads may be the last to hold them."""
+    owned = claim(tmp_path / "labs")
+    (tmp_path / "proc").mkdir()
+    monkeypatch.setattr(sweeping, "PROC", exiting(tmp_path / "proc", owned) if seen else tmp_path / "proc")
+    ended = threading.Timer(0.3, os.close, [owned.lock])
+    ended.start()
+    await_dying(tmp_path / "labs", for_s=10.0)
+    assert not ended.is_alive()
+    assert sweep(tmp_path / "labs").labs == (owned.id,)
+
+
+def test_a_living_owner_is_not_waited_for_and_nobody_for_ever(tmp_path, monkeypatch):
+    owned = claim(tmp_path / "labs")
+    began = time.monotonic()
+    await_dying(tmp_path / "labs", for_s=60.0)
+    monkeypatch.setattr(sweeping, "PROC", tmp_path)
+    await_dying(tmp_path / "labs", for_s=0.1)
+    assert time.monotonic() - began < 30
+    assert sweep(tmp_path / "labs").labs == ()
+    os.close(owned.lock)
 
 
 def test_what_does_not_look_like_a_lab_is_not_ours(tmp_path):
