@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import yaml
@@ -17,6 +17,7 @@ from chaos.guess import nearest, suggestion
 from chaos.model import Node, Span, StackAction, Topology
 from chaos.occurrences import OCCURRENCES_MAX, Occurrence, is_momentary, lulls, occurrences, starts
 from chaos.positions import Page, entries, locate
+from chaos.shapes import lasts_s, peak_at_s, peak_lasts_s
 from chaos.tolerances import shortest_s
 from chaos.units import counted, format_duration
 
@@ -43,6 +44,7 @@ class Draft:
     promised: Sequence[tuple[Where, NamedGate]] = ()
     keys: Sequence[str] = ()  # that a file may have
     operations: Sequence[str] | None = None  # that the stack has; None: it doesn't say
+    impossible: Mapping[str, str] = field(default_factory=dict)  # operations that it can't do as it is set → why
     processes: Sequence[str] = ()  # that a fault can be aimed at; none: the stack doesn't say
     paced: bool = False  # the workload's users never wait for answers: no closed loop
     lags: bool = False  # the stack tells how far a job is behind, by which a rate for such a workload can be found
@@ -67,7 +69,7 @@ def _problems(draft: Draft, root: yaml.MappingNode) -> Iterator[Problem]:
             _repeats(step), _times(step, draft.duration_s), _aim(step), _shortness(step)
         ):
             yield ("steps", place, *key.split("/")), message
-        for message in _operations(step, draft.operations):
+        for message in _operations(step, draft.operations, draft.impossible):
             yield ("steps", place, "fault"), message
         for message in _process(step, draft.processes):
             yield ("steps", place, "fault", *_first_key(root, ("steps", place, "fault")), "process"), message
@@ -141,14 +143,16 @@ def _shortness(step: Step) -> Iterator[tuple[str, str]]:
         yield key, f"{_text(step.for_s)} is too short to measure that it really happened; write {enough} or more"
 
 
-def _operations(step: Step, there: Sequence[str] | None) -> Iterator[str]:
-    """Yield a problem for an operation that the stack hasn't."""
+def _operations(step: Step, there: Sequence[str] | None, impossible: Mapping[str, str]) -> Iterator[str]:
+    """Yield a problem for an operation that the stack hasn't, or can't do as it is set."""
     if there is None or not is_momentary(step.fault):
         return
     for aimed in step.fault.aim(*_stand_ins(step)):
-        if isinstance(aimed.action, StackAction) and aimed.action.operation not in there:
-            name = aimed.action.operation
+        name = aimed.action.operation if isinstance(aimed.action, StackAction) else ""
+        if name and name not in there:
             yield f"the stack has no operation '{name}'; {suggestion(name, there)}"
+        elif name in impossible:
+            yield impossible[name]
 
 
 def _process(step: Step, there: Sequence[str]) -> Iterator[str]:
@@ -279,14 +283,19 @@ def _recovery(name: str, steps: Sequence[Step], duration_s: float, needed_s: flo
 
 
 def _short_load(draft: Draft) -> Iterator[Problem]:
-    """Yield a problem for a shape that ends before the run does."""
+    """Yield a problem for a shape that ends before the run does, or whose peak does before t = 0."""
     if draft.load is None or draft.duration_s is None or draft.warm_up_s is None:
         return
-    last = draft.load.stages[-1]
-    lasting_s = draft.warm_up_s + draft.duration_s
-    if last.hold_s is not None and last.hold_s < lasting_s:
+    stages, lasting_s = draft.load.stages, draft.warm_up_s + draft.duration_s
+    if peak_lasts_s(stages) < draft.warm_up_s:
         message = (
-            f"the last stage holds for {_text(last.hold_s)}, and warm-up and duration are {_text(lasting_s)};"
+            f"its peak is held for {_text(peak_lasts_s(stages))}, and t = 0 comes after a warm-up of"
+            f" {_text(draft.warm_up_s)} at the peak; hold it for longer"
+        )
+        yield ("load", "shape"), message
+    elif (left_s := lasts_s(stages) - peak_at_s(stages)) < lasting_s:
+        message = (
+            f"it ends {_text(left_s)} after its peak is reached, and warm-up and duration are {_text(lasting_s)};"
             f" leave out its hold, then it holds to the end"
         )
         yield ("load", "shape"), message

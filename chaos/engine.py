@@ -34,6 +34,7 @@ from chaos.model import (
 from chaos.occurrences import is_momentary
 from chaos.plan import TickKind
 from chaos.ports import HandsRole, Watches
+from chaos.shapes import peak_at_s
 from chaos.stage import Flags, Progress, Stage
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Engine:
         self._hand_over()
         self._generator = self.stage.traffic.start(self.stage.clock.now_ns() + ns(LOAD_LEAD_S))
         self._t0_ns = self._firing.t0_ns = self._generator.epoch_ns + ns(
-            ramp_up_s(self.experiment) + self.experiment.warm_up_s
+            peak_at_s(self.experiment.load.stages) + self.experiment.warm_up_s
         )
         self._enter_phase("warm-up")
 
@@ -446,9 +447,3 @@ class Engine:
             self.stage.recorder.event(event)
         except RecordingError as error:
             self._trouble = self._trouble or error
-
-
-def ramp_up_s(experiment: Experiment) -> float:
-    """Return seconds from the first operation until the load holds its last stage."""
-    stages = experiment.load.stages
-    return sum(stage.ramp_s for stage in stages) + sum(stage.hold_s or 0.0 for stage in stages[:-1])

@@ -22,6 +22,7 @@ from chaos.model import Span
 from chaos.occurrences import Occurrence, is_momentary, occurrences, timeout_s
 from chaos.positions import Page
 from chaos.room import size
+from chaos.shapes import peak_at_s
 from chaos.units import SHARE, counted, format_duration, format_share, split_name
 
 if TYPE_CHECKING:
@@ -102,10 +103,9 @@ def rate_per_s(experiment: Experiment) -> float:
 
 def _lead_in_s(experiment: Experiment) -> float:
     """Return seconds from the start of calibration or load to t = 0."""
-    stages = experiment.load.stages
-    ramps_s = sum(stage.ramp_s for stage in stages) + sum(stage.hold_s or 0.0 for stage in stages[:-1])
     found_s = RAMP_S if experiment.load.workload == "records" else CALIBRATION_S
-    return ramps_s + experiment.warm_up_s + (found_s if experiment.load.calibrated_share else 0.0)
+    before_s = found_s if experiment.load.calibrated_share else 0.0
+    return before_s + peak_at_s(experiment.load.stages) + experiment.warm_up_s
 
 
 # ---------------------------------------------------------------- ticks
@@ -155,12 +155,13 @@ def describe(
     versions: Sequence[str] = (),
     recording: str = "",
     doubts: Sequence[str] = (),
+    voters: Sequence[str] = (),
 ) -> str:
     """Return what would happen, for people: when, to whom, by which mechanism, how much at once, judged how.
 
     `backend` names the mechanism that carries out an action, as ports.Backends does; what it can't do is said there.
     `versions`, `recording` and `doubts` say more than can be known here: where programs come from, if a disk has room,
-    and why the run may end without an answer.
+    and why the run may end without an answer. `voters` are the roles of which a majority must be left.
     """
     experiment = timeline.experiment
     head = [experiment.name + (f"  ({experiment.path})" if experiment.path else ""), *_about(experiment.about)]
@@ -168,7 +169,7 @@ def describe(
         "": _setting(timeline, versions, recording),
         "timeline, from t = 0, when the load is at its peak": _agenda(timeline),
         "mechanisms": _mechanisms(timeline, backend) if backend else [],
-        "hit at once, at worst": [_hit_text(hit, experiment) for hit in timeline.hits],
+        "hit at once, at worst": [_hit_text(hit, experiment, voters) for hit in timeline.hits],
         "gates": [_gate_text(gate) for gate in experiment.gates],
         "WARNING: this run can't tell": list(doubts),
     }
@@ -267,12 +268,14 @@ def _mechanism(action: Action, backend: Callable[[Action], str]) -> str:
         return f"nothing here: {missing}"
 
 
-def _hit_text(hit: Hit, experiment: Experiment) -> str:
+def _hit_text(hit: Hit, experiment: Experiment, voters: Sequence[str]) -> str:
     limit = experiment.blast_radius.get(hit.role)
     said = f"{hit.count} of {counted(hit.of, hit.role)} ({hit.share:.0%}), at {_text(hit.at_s)}"
     said += f"; limit {format_share(limit)}" if limit is not None else "; no limit given"
     if not hit.away:
         return f"{said}; all stay reachable"
+    if hit.role not in voters:
+        return f"{said}; {hit.of - hit.away} left"
     left = f"{hit.of - hit.away} left of the {hit.quorum} that make a majority"
     return f"{said}; {left}" + ("" if hit.quorum_holds else f": NO QUORUM from {_text(hit.away_at_s)}")
 

@@ -94,6 +94,7 @@ def describe(experiment: Experiment, target: str, runs: Path) -> str:
         versions=list(origins(experiment)),
         recording=_expected(planned, runs),
         doubts=[*_unfetchable(experiment), *too_little(experiment)],
+        voters=getattr(STACKS[experiment.stack.name], "voters", ()),
     )
 
 

@@ -254,6 +254,7 @@ class Sent:
     key: Ints
     n: Ints
     acknowledged: npt.NDArray[np.bool_]
+    refused: npt.NDArray[np.bool_]  # never sent: the next record of the key has the same number
     given_up: int  # records that a producer ceased to care for, though they may have been sent
     rows: Ints | None  # of the samples; None: all of them
 
@@ -270,7 +271,15 @@ class Sent:
         if rows is not None:
             outcome = outcome[rows]
         given_up = int(np.count_nonzero(outcome == Outcome.UNKNOWN))
-        return cls(recording=recording, key=key, n=n, acknowledged=outcome == Outcome.OK, given_up=given_up, rows=rows)
+        return cls(
+            recording=recording,
+            key=key,
+            n=n,
+            acknowledged=outcome == Outcome.OK,
+            refused=outcome == Outcome.FAILED,
+            given_up=given_up,
+            rows=rows,
+        )
 
     def column(self, name: str) -> Ints:
         """Return a column of the samples, of the records only."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from chaos.intervals import samples_for_quantile, samples_for_share
 from chaos.model import Span
 from chaos.occurrences import is_momentary, lulls, occurrences
+from chaos.shapes import mean_share, peak_at_s
 from chaos.units import format_duration
 from gates.acknowledged_writes import AcknowledgedWrites
 from gates.errors import NONE_OF, Errors
@@ -30,7 +31,8 @@ def too_little(experiment: Experiment) -> list[str]:
     load = experiment.load
     if load.rate_per_s is None or load.closed_loop:
         return []
-    rate = load.rate_per_s * load.stages[-1].share
+    first_s = peak_at_s(load.stages) + experiment.warm_up_s
+    rate = load.rate_per_s * mean_share(load.stages, first_s, first_s + experiment.duration_s)
     return [
         f"{named.name}: {what} {needed:,} operations, about {due:,.0f} are due: raise the rate, or let it last "
         f"{_text(seconds * needed / due) if due else 'longer'}"

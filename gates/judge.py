@@ -40,7 +40,7 @@ VALIDITY = "validity"
 class Judgement:
     """One run, judged. `verdicts` begins with the validity; `known_failures` names gates that were expected to fail.
 
-    `because`: name of a known failure → why it was expected.
+    `because`: name of a known failure → why it was expected. `published`: gate → what others have measured.
     `judged_by`: the version of chaosgate; "" in verdicts of versions that did not say it.
     """
 
@@ -53,6 +53,7 @@ class Judgement:
     experiment: str = ""
     judged_by: str = ""
     because: Mapping[str, str] = field(default_factory=dict)
+    published: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def why(self) -> str:
@@ -89,7 +90,8 @@ def judge(recording: Recording, gates: Sequence[NamedGate]) -> Judgement:
         verdicts = [_uncounted(verdict, validity) for verdict in verdicts]
     if not gates:
         verdicts = [Verdict(status=Status.INCONCLUSIVE, summary="the experiment has no gates, so nothing was judged")]
-    return _judgement(recording, (validity, *verdicts), known=_known_failures(gates, verdicts))
+    judgement = _judgement(recording, (validity, *verdicts), known=_known_failures(gates, verdicts))
+    return replace(judgement, published={named.name: named.published for named in gates if named.published})
 
 
 def ask(gate: Gate, recording: Recording, name: str) -> Verdict:
@@ -298,6 +300,7 @@ def _read(data: dict[str, Any]) -> Judgement:
         experiment=data["experiment"],
         judged_by=str(data.get("judged_by", "")),
         because=dict(data.get("because", {})),
+        published=dict(data.get("published", {})),
     )
 
 

@@ -3,6 +3,8 @@
     seen  │││││││││            ││││││││││││││││
           steady  └─ the gap ──┘
 
+Where copies of a job write topics of their own, a reader that takes the first of each record sees all of them as one.
+
 A gap belongs to a window that it touches, and counts whole. A reader that stopped is not an output that stopped: if
 records are in the output that it never saw, its silence from its last one on proves nothing.
 """
@@ -16,22 +18,26 @@ import numpy as np
 
 from chaos.clock import NS
 from chaos.model import Span, Status, Verdict
-from gates.wording import at, inconclusive, no_window, seconds
+from gates.wording import at, inconclusive, listed, no_window, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chaos.recording import Recording
     from chaos.windows import Window
-    from gates.accounts import Ints
+    from gates.accounts import Ints, Log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputContinues:
-    """No longer than `limit` passes without a new record in `output`, seen by a reader that follows it."""
+    """No longer than `limit` passes without a new record in `output`, seen by a reader that follows it.
+
+    `copies`: topics with the same records, as further copies of the job write them; new is what none had before.
+    """
 
     limit_s: float
     output: str = "out"
+    copies: tuple[str, ...] = ()
     during: Span = Span.RUN
 
     def __post_init__(self) -> None:
@@ -46,11 +52,12 @@ class OutputContinues:
         from chaos.streams import NEVER_NS  # noqa: PLC0415  # pyarrow costs, and plan never judges
         from gates.accounts import Log  # noqa: PLC0415  # as above
 
-        topic = recording.topic(self.output)
-        if topic is None:
-            return inconclusive(f"topic {self.output} was not read back after the run", n=0)
-        log = Log.of(topic, numbered=False)
-        times = log.column("seen_ns")
+        names = (self.output, *self.copies)
+        topics = [(name, recording.topic(name)) for name in names]
+        if missing := [name for name, topic in topics if topic is None]:
+            return inconclusive(f"topic {listed(missing)} was not read back after the run", n=0)
+        logs = [Log.of(topic, numbered=bool(self.copies)) for _, topic in topics if topic is not None]
+        times = _first_seen(logs) if self.copies else logs[0].column("seen_ns")
         seen = np.sort(times[times != NEVER_NS])
         unseen = len(times) - len(seen)
         if not seen.size:
@@ -69,6 +76,18 @@ class OutputContinues:
         what = f"the longest silence of {self.output} during {self.during}"
         summary = f"{what}: {seconds(gap_s)} from {at(recording, gap[0])} on, limit {seconds(self.limit_s)}"
         return Verdict(status=status, summary=summary, numbers={"value_s": gap_s, "limit_s": self.limit_s, "n": n})
+
+
+def _first_seen(logs: Sequence[Log]) -> Ints:
+    """Return, of each record by key and number, when it was first seen in any of the logs."""
+    key, n, seen_ns = (
+        np.concatenate([getattr(log, name) if name != "seen_ns" else log.column(name) for log in logs])
+        for name in ("key", "n", "seen_ns")
+    )
+    by = np.lexsort((seen_ns, n, key))
+    key, n, seen_ns = key[by], n[by], seen_ns[by]
+    first = np.r_[True, (np.diff(key) != 0) | (np.diff(n) != 0)] if len(by) else by.astype(bool)
+    return seen_ns[first]
 
 
 def _gaps(seen: Ints, run: Window, spans: Sequence[Window]) -> list[Window]:

@@ -3,6 +3,9 @@
     intended ── into the log ── acknowledged ── the job, its commit ── seen by a reader that follows the output
        └──────────────────────────── latency ─────────────────────────────┘      never came out: infinite
 
+What is sent shortly before a fault can be late because of it, and is no record of the steady window: there those count
+that were sent at least `limit` before the first fault, so that each of them was on time or late by itself.
+
 As with every latency here, what was refused or found no free user took for ever. A record that is in the output and
 that the reader never saw live was visible nobody knows when: it may not decide, so it is counted both ways.
 """
@@ -14,10 +17,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chaos.clock import ns
 from chaos.intervals import samples_for_quantile
 from chaos.model import Span
 from gates.latency import compared
-from gates.traffic import dropped
+from gates.traffic import drop_times_ns, inside
 from gates.wording import inconclusive, no_window
 
 if TYPE_CHECKING:
@@ -25,8 +29,11 @@ if TYPE_CHECKING:
 
     from chaos.model import Verdict
     from chaos.recording import Recording
+    from chaos.windows import Window
     from gates.traffic import Array
     from gates.visible import Visible
+
+SENDING_MIN_S = 1.0  # of a window, in which what is judged was sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +55,17 @@ class OutputLatency:
         if self.limit_s <= 0:
             raise ValueError("limit: a latency is above 0; write e.g. 3s")
 
+    @property
+    def needs(self) -> Mapping[Span, float]:
+        """Span → seconds that each such window must last."""
+        return {Span.STEADY: self.limit_s + SENDING_MIN_S} if self.during is Span.STEADY else {}
+
     def judge(self, recording: Recording) -> Verdict:
         """Judge the records that were meant to be sent in the window."""
         from gates.accounts import SparseError  # noqa: PLC0415  # pyarrow costs, and plan never judges
         from gates.visible import Visible  # noqa: PLC0415  # as above
 
-        spans, topic = recording.windows.select(self.during), recording.topic(self.output)
+        spans, topic = self._spans(recording), recording.topic(self.output)
         if not spans:
             return no_window(self.during)
         if topic is None:
@@ -62,7 +74,13 @@ class OutputLatency:
             seen = Visible.of(recording, topic, spans)
         except SparseError as error:
             return inconclusive(f"the samples can't be compared: {error}")
-        return self._judged(seen, dropped(recording, self.during))
+        return self._judged(seen, int(np.count_nonzero(inside(drop_times_ns(recording), spans))))
+
+    def _spans(self, recording: Recording) -> list[Window]:
+        spans = recording.windows.select(self.during)
+        if self.during is not Span.STEADY or not recording.windows.faults:
+            return list(spans)
+        return [(start, end - ns(self.limit_s)) for start, end in spans if end - start > ns(self.limit_s)]
 
     def _judged(self, seen: Visible, lost: int) -> Verdict:
         offered = seen.offered + lost

@@ -1,14 +1,14 @@
 """The shape of a recovery: how soon it shows, how deep and long it is, how much work is late, when all is made up for.
 
-    records seen      expected: the steady rate, on and on ──▶ /
-                                                             / /▔▔ caught up: no longer behind by more than in steady
-                                                           / /
-                                                         /   │  ← late: the greatest distance, in seconds of work
-                                                       /─────╯
-                                        INJECT  detect ╰ dip ╯  end of the fault: `limit` counts from here
+    records       sent, by their intended moments ──▶ /
+                                                    / /▔▔ caught up, for a bucket: no further behind than usual
+                                                  / /
+                                                /   │  ← late: the greatest distance, in seconds of traffic
+                           seen in the output /─────╯
+                               INJECT  detect ╰ dip ╯  end of the fault: `limit` counts from here
 
 What a job has not put out while it was down it owes, and puts out later in a hurry. So its rate says little, and the
-sum says all: a result that is lost is never caught up with.
+distance says all: a record that is lost is owed for ever. Records are joined by id, and the first time counts.
 """
 
 from __future__ import annotations
@@ -30,19 +30,22 @@ if TYPE_CHECKING:
     from chaos.windows import FaultSpan, RecoverySpan, Window
     from gates.accounts import Ints
     from gates.traffic import Array
+    from gates.visible import Ways
 
 GRID_NS = ns(0.05)
 ROOM = 1.1  # above the most that the output was behind in steady is still usual
 DIP = 0.5  # of the steady rate: below it a bucket belongs to the dip
-RECORDS_MIN = 50  # of output in the steady window: of fewer there is no rate
+RECORDS_MIN = 50  # sent in the second half of steady: of fewer there is no rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputRecovery:
     """Within `limit` after every fault `output` has made up for what was late; never more than `late` of work is owed.
 
-    `late` in seconds of the steady output; left out, it is told and not judged. A `bucket` is how the dip is counted:
-    longer than a checkpoint, by which committed output comes in jumps.
+    Usual is the most that the output was behind in the second half of steady, and a tenth. Owed are the records that
+    are in the output, or that producers were told are stored. `late` in seconds of the steady traffic; left out, it is
+    told and not judged. A `bucket` is how the dip is counted: longer than a checkpoint, by which committed output comes
+    in jumps.
     """
 
     limit_s: float
@@ -66,36 +69,43 @@ class OutputRecovery:
         windows = recording.windows
         if not windows.recoveries or windows.steady is None:
             return no_window(Span.RECOVERY)
-        from chaos.streams import NEVER_NS  # noqa: PLC0415  # pyarrow costs, and plan never judges
-        from gates.accounts import Log  # noqa: PLC0415  # as above
+        from gates.accounts import Sent, SparseError  # noqa: PLC0415  # pyarrow costs, and plan never judges
+        from gates.visible import Ways  # noqa: PLC0415  # as above
 
         topic = recording.topic(self.output)
         if topic is None:
             return inconclusive(f"topic {self.output} was not read back after the run", n=0)
-        times = Log.of(topic, numbered=False).column("seen_ns")
-        seen = np.sort(times[times != NEVER_NS])
-        usual = _Curve.of(seen, windows.steady, None)
-        if usual.records < RECORDS_MIN:
-            return inconclusive(
-                f"{usual.records} records of {self.output} were seen in steady, {RECORDS_MIN} are needed", n=0
-            )
+        sent = Sent.of(recording)
+        try:
+            ways = Ways.of(sent, topic)
+        except SparseError as error:
+            return inconclusive(f"{self.output} can't be compared: {error}", n=0)
+        owed = (sent.acknowledged | ways.there) & ~sent.refused
+        debt = _Debt.of(sent.column("intended_ns"), ways, owed=owed)
+        usual = debt.within(self._settled(windows.steady))
+        if usual.offered < RECORDS_MIN:
+            why = f"{usual.offered} records were sent in the second half of steady, {RECORDS_MIN} are needed"
+            return inconclusive(why, n=0)
         faults = {(fault.step, fault.occurrence): fault for fault in windows.faults}
-        found = [self._one(seen, usual, faults[span.step, span.occurrence], span) for span in windows.recoveries]
-        unseen = len(times) - len(seen)
-        verdict = self._worst(found, unseen)
+        found = [self._one(debt, usual, faults[span.step, span.occurrence], span) for span in windows.recoveries]
+        verdict = self._worst(found, debt.unseen)
         if windows.unfollowed and verdict.status is Status.PASS:
             names = [f"{fault.step}#{fault.occurrence}" for fault in windows.unfollowed]
             return inconclusive(f"there was no traffic after {listed(names)}", **verdict.numbers)
         return verdict
 
-    def _one(self, seen: Ints, usual: _Curve, fault: FaultSpan, span: RecoverySpan) -> dict[str, Any]:
-        curve = _Curve.of(seen, (fault.asked_ns, span.end_ns), usual.rate_per_s)
-        limit = ROOM * usual.swing + 1
-        behind = np.flatnonzero(curve.behind > limit)
+    def _settled(self, steady: Window) -> Window:
+        """Return the part of steady that says what is usual: a cold job catches up in the first half."""
+        start, end = steady
+        return min((start + end) // 2, max(start, end - ns(2 * self.bucket_s))), end
+
+    def _one(self, debt: _Debt, usual: _Curve, fault: FaultSpan, span: RecoverySpan) -> dict[str, Any]:
+        curve = debt.within((fault.asked_ns, span.end_ns))
+        behind = np.flatnonzero(curve.behind > ROOM * usual.most + 1)
         last_ns = int(curve.times_ns[behind[-1]]) if behind.size else span.start_ns
-        caught_up = not behind.size or behind[-1] < len(curve.behind) - 1
+        caught_up = not behind.size or span.end_ns - last_ns > ns(self.bucket_s)
         took_s = max(0.0, (last_ns - span.start_ns) / NS)
-        late_s = max(0.0, float(curve.behind.max())) / usual.rate_per_s
+        late_s = curve.most / usual.rate_per_s
         shares = curve.rates(self.bucket_s) / usual.rate_per_s
         return {
             "step": span.step,
@@ -142,32 +152,58 @@ class OutputRecovery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Debt:
+    """When each record that is owed was meant to be sent, and when those that were seen were seen first; sorted.
+
+    `unseen`: in the topic, and not seen while the run went on.
+    """
+
+    intended_ns: Ints
+    seen_ns: Ints
+    unseen: int
+
+    @classmethod
+    def of(cls, intended_ns: Ints, ways: Ways, *, owed: Array) -> _Debt:
+        """Sort them."""
+        from chaos.streams import NEVER_NS  # noqa: PLC0415  # pyarrow costs, and plan never judges
+
+        seen = ways.seen_ns != NEVER_NS
+        return cls(
+            intended_ns=np.sort(intended_ns[owed]),
+            seen_ns=np.sort(ways.seen_ns[owed & seen]),
+            unseen=int(np.count_nonzero(ways.there & ~seen)),
+        )
+
+    def within(self, window: Window) -> _Curve:
+        """Return how many records are owed at moments of a window."""
+        start, end = window
+        times = np.arange(start, end, GRID_NS, dtype=np.int64)
+        behind = np.searchsorted(self.intended_ns, times) - np.searchsorted(self.seen_ns, times)
+        first, last = np.searchsorted(self.intended_ns, [start, end])
+        return _Curve(times_ns=times, behind=behind, offered=int(last - first), seen_ns=self.seen_ns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Curve:
-    """How many records the output is behind its own rate, at moments of a window."""
+    """How many records were owed, at moments of a window in which so many were sent."""
 
     times_ns: Array
     behind: Array
-    rate_per_s: float
-    records: int
-    seen: Ints
-
-    @classmethod
-    def of(cls, seen: Ints, window: Window, rate_per_s: float | None) -> _Curve:
-        """Count in a window; without a rate, at the window's own, so that it ends where it began."""
-        start, end = window
-        inside = seen[(seen >= start) & (seen < end)]
-        rate = len(inside) / max(1, end - start) * NS if rate_per_s is None else rate_per_s
-        times = np.arange(start, end, GRID_NS, dtype=np.int64)
-        behind = rate * (times - start) / NS - np.searchsorted(inside, times)
-        return cls(times_ns=times, behind=behind, rate_per_s=rate, records=len(inside), seen=inside)
+    offered: int
+    seen_ns: Ints
 
     @property
-    def swing(self) -> float:
-        """How far apart the most and the least behind are."""
-        return float(np.ptp(self.behind)) if self.behind.size else 0.0
+    def most(self) -> float:
+        """How far behind it was at most."""
+        return float(self.behind.max()) if self.behind.size else 0.0
+
+    @property
+    def rate_per_s(self) -> float:
+        """Records sent a second."""
+        return self.offered / (len(self.times_ns) * GRID_NS / NS)
 
     def rates(self, bucket_s: float) -> Array:
-        """Return records a second in each whole bucket."""
+        """Return records seen a second, in each whole bucket."""
         edges = np.arange(self.times_ns[0], self.times_ns[-1], ns(bucket_s), dtype=np.int64)
-        rates: Array = np.diff(np.searchsorted(self.seen, edges)) / bucket_s
+        rates: Array = np.diff(np.searchsorted(self.seen_ns, edges)) / bucket_s
         return rates

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chaos.clock import NS
+from chaos.clock import NS, ns
 from chaos.errors import ChaosgateError
-from chaos.model import EventKind, Outcome, Proof, Span, Status, Verdict, to_json
+from chaos.model import EventKind, LoadStage, Outcome, Proof, Span, Status, Verdict, to_json
+from chaos.shapes import mean_share, peak_at_s
 from chaos.units import counted
 from chaos.windows import covered, last_evidence, subject
 from gates.traffic import dropped, inside, traffic
@@ -90,13 +91,14 @@ class Validity:
         if load.get("rate_per_s") is None:
             yield "the recording does not say which rate was asked for"
             return
-        asked = load["rate_per_s"] * load["share"]
+        asked = load["rate_per_s"] * share_asked(recording, load, Span.STEADY)
         steady, after = traffic(recording, Span.STEADY), traffic(recording, Span.RECOVERY)
         if steady.seconds and (offered := len(steady.outcome) / steady.seconds) < asked * self.offered_share_min:
             yield f"the load did not reach its floor: {offered:,.0f}/s offered in steady, {asked:,.0f}/s asked{BUSY}"
         if steady.dropped > steady.n * self.dropped_share_max:
             yield f"{steady.dropped:,} arrivals of the steady window found no free user; raise users, or lower the rate"
         came = len(after.outcome) + dropped(recording, Span.RECOVERY, shared=True)
+        asked = load["rate_per_s"] * share_asked(recording, load, Span.RECOVERY)
         due = asked * after.seconds
         if came < due * self.offered_share_min - CHANCE * due**0.5:
             offered = came / after.seconds
@@ -151,7 +153,7 @@ def _served(recording: Recording) -> Iterator[str]:
 def load_asked(recording: Recording) -> Mapping[str, Any]:
     """Return run.json's `load`, else the experiment's own, as JSON data; empty if neither says.
 
-    "rate_per_s" is the peak's, and "share" what the last stage, which holds through the run, offers of it.
+    "rate_per_s" is the peak's; `share_asked` says what is offered of it when.
     """
     load = recording.run.get("load")
     if not isinstance(load, dict) or not ("rate_per_s" in load or "closed_loop" in load):
@@ -159,8 +161,23 @@ def load_asked(recording: Recording) -> Mapping[str, Any]:
             load = to_json(recording.experiment.load)
         except ChaosgateError:
             return {}
-    stages = load.get("stages") or [{}]
-    return {**load, "share": stages[-1].get("share", 1.0)}
+    return load
+
+
+def share_asked(recording: Recording, load: Mapping[str, Any], span: Span) -> float:
+    """Return the mean share of the peak's rate that was asked for in the windows of a span."""
+    run, spans = recording.windows.run, recording.windows.select(span)
+    stages = [LoadStage(**stage) for stage in load.get("stages") or ()]
+    if not stages or run is None or not spans:
+        return 1.0
+    try:
+        warm_up_s = recording.experiment.warm_up_s
+    except ChaosgateError:
+        warm_up_s = 0.0
+    first_ns = run[0] - ns(peak_at_s(stages) + warm_up_s)  # of the load; t = 0 is a warm-up after its peak
+    lengths = [end - start for start, end in spans]
+    shares = [mean_share(stages, (start - first_ns) / NS, (end - first_ns) / NS) for start, end in spans]
+    return float(np.average(shares, weights=lengths)) if sum(lengths) else shares[0]
 
 
 def _interruption(recording: Recording) -> list[str]:

@@ -383,7 +383,11 @@ def test_twice_the_rate_is_about_twice_the_recording():
 
 def test_the_description_says_when_who_how_and_how_long():
     cut = step("cut", 8, 8, on=LEADER, fault=Partition(direction=Direction.BOTH))
-    said = describe(plan(experiment(cut, about="Why not.", blast_radius={"member": 0.34}), THREE), lambda _: "nft")
+    said = describe(
+        plan(experiment(cut, about="Why not.", blast_radius={"member": 0.34}), THREE),
+        lambda _: "nft",
+        voters=["member"],
+    )
     for part in (
         "Why not.",
         "etcd 3.5.35",
@@ -423,8 +427,10 @@ def test_the_description_says_that_the_load_lies():
 
 
 def test_the_description_says_that_a_quorum_is_lost():
-    said = describe(plan(experiment(step(on=Selector(role="member", count=2))), THREE))
+    planned = plan(experiment(step(on=Selector(role="member", count=2))), THREE)
+    said = describe(planned, voters=["member"])
     assert "NO QUORUM from 8s" in said
+    assert "2 of 3 members (67%), at 8s; no limit given; 1 left\n" in describe(planned, voters=["broker"])
     assert "2 members, drawn by the seed from etcd1, etcd2, etcd3" in said
 
 

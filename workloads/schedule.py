@@ -12,56 +12,19 @@ free to send is counted and never made up for.
 
 from __future__ import annotations
 
-import math
 import random
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chaos.clock import NS, ns
+from chaos.shapes import pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from chaos.model import LoadStage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """A stretch in which the rate goes linearly from `start_per_s` to `end_per_s`; the last one has no end."""
-
-    at_s: float
-    for_s: float  # math.inf: to the end
-    start_per_s: float
-    end_per_s: float
-
-    @property
-    def area(self) -> float:
-        """Return how many arrivals are due within it."""
-        if math.isinf(self.for_s):
-            return math.inf if self.end_per_s > 0 else 0.0
-        return (self.start_per_s + self.end_per_s) / 2 * self.for_s
-
-    def due_s(self, count: float) -> float:
-        """Return when the `count`-th arrival of this piece is due: the root of start·t + slope·t²/2 = count."""
-        slope = 0.0 if math.isinf(self.for_s) else (self.end_per_s - self.start_per_s) / self.for_s
-        root = math.sqrt(max(0.0, self.start_per_s**2 + 2 * slope * count))
-        return self.at_s + 2 * count / (self.start_per_s + root)  # the form without cancellation
-
-
-def pieces(rate_per_s: float, stages: Sequence[LoadStage]) -> tuple[Piece, ...]:
-    """Return the rate over time; the last stage holds until somebody ends the load."""
-    out: list[Piece] = []
-    at_s, before = 0.0, 0.0
-    for n, stage in enumerate(stages):
-        rate = rate_per_s * stage.share
-        hold_s = math.inf if n == len(stages) - 1 or stage.hold_s is None else stage.hold_s
-        for for_s, start in ((stage.ramp_s, before), (hold_s, rate)):
-            if for_s > 0:
-                out.append(Piece(at_s=at_s, for_s=for_s, start_per_s=start, end_per_s=rate))
-                at_s += for_s
-        before = rate
-    return tuple(out)
+    from chaos.shapes import Piece
 
 
 def due_times(parts: Sequence[Piece], *, first: float, gaps: Iterator[float]) -> Iterator[float]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from chaos.model import EventKind, Proof, Span
 from gates.traffic import inside, traffic
-from gates.validity import Validity, load_asked
+from gates.validity import Validity, load_asked, share_asked
 from gates.wording import percent, seconds
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _ending(recording: Recording) -> Iterator[Fact]:
 
 def _load(recording: Recording) -> Iterator[Fact]:
     seen, asked = traffic(recording, Span.STEADY), load_asked(recording)
-    rate = asked.get("rate_per_s")
+    rate = (asked.get("rate_per_s") or 0.0) * share_asked(recording, asked, Span.STEADY)
     if not seen.spans or not seen.seconds:
         yield Fact(name="Load in steady", value="none", note="the load never reached its hold", good=False)
         return

@@ -142,6 +142,41 @@ def test_too_few_records_say_how_many_are_needed():
     assert verdict.summary == "50 records during steady, p99 needs at least 368"
 
 
+@pytest.mark.parametrize(("limit_s", "status"), [(1.0, Status.PASS), (0.2, Status.FAIL)])
+def test_what_was_sent_just_before_a_fault_is_late_by_the_fault(limit_s, status):
+    """Output comes 300 ms late, and what the fault met half a second before it never comes."""
+    b = RecordingBuilder()
+
+    def records(count):
+        for number in range(count):
+            b.produce(number % 4)
+            b.clock.advance(0.002)
+
+    records(2000)
+    begun_ns = b.clock.now_ns()
+    with b.fault("kill", "etcd1"):
+        records(500)
+    b.topics.pipe(delay_ms=300)
+    for row in b.topics.rows["out"]:
+        if begun_ns - NS / 2 < row["seen_ns"] - 0.3 * NS:
+            row["seen_ns"] += 60 * NS
+    verdict = OutputLatency(limit_s=limit_s).judge(b.build())
+    assert verdict.status is status, verdict
+    assert verdict.numbers["n"] == pytest.approx(500 * (4 - limit_s), abs=2)
+
+
+def test_a_steady_window_shorter_than_the_limit_can_not_tell():
+    b = RecordingBuilder()
+    for number in range(500):
+        b.produce(number % 4)
+        b.clock.advance(0.002)
+    with b.fault("kill", "etcd1"):
+        b.clock.advance(1)
+    b.topics.pipe(delay_ms=3)
+    assert OutputLatency(limit_s=1.5).judge(b.build()).status is Status.INCONCLUSIVE
+    assert OutputLatency(limit_s=1.5).needs == {Span.STEADY: 2.5}
+
+
 @pytest.mark.parametrize("gate", [OutputLatency(limit_s=1), OutputContinues(limit_s=1)])
 def test_an_output_that_nobody_followed_or_read_cannot_be_told(gate):
     b = produced()
@@ -178,6 +213,37 @@ def test_a_reader_that_stopped_is_no_output_that_stopped():
     verdict = OutputContinues(limit_s=0.5).judge(b.build())
     assert verdict.status is Status.INCONCLUSIVE
     assert verdict.summary.endswith("100 records are there, so it may have stopped")
+
+
+def test_of_copies_whoever_is_first_counts():
+    """One stands still for a second, the other does not; then the other way round; then both."""
+
+    def judged(*of_copy):
+        b = silent(200, 300)
+        b.topics.rows["out-2"] = [dict(row) for place, row in enumerate(produced_rows()) if place not in of_copy]
+        return OutputContinues(limit_s=0.5, copies=("out-2",)).judge(b.build())
+
+    assert judged().status is Status.PASS
+    assert judged(*range(300, 400)).status is Status.PASS
+    both = judged(*range(250, 350))
+    assert both.status is Status.FAIL
+    assert both.numbers["value_s"] == pytest.approx(0.51, abs=0.02)
+
+
+def produced_rows():
+    return produced(delay_ms=5).topics.rows["out"]
+
+
+def test_a_record_that_a_copy_had_before_is_nothing_new():
+    b = silent(200, 300)
+    stale = [dict(row) for row in b.topics.rows["out"][:100]]
+    for row, place in zip(stale, range(200, 300), strict=True):
+        row["seen_ns"] = produced_rows()[place]["seen_ns"]
+    b.topics.rows["out-2"] = stale
+    assert OutputContinues(limit_s=0.5, copies=("out-2",)).judge(b.build()).status is Status.FAIL
+    assert OutputContinues(limit_s=0.5, copies=("out-3",)).judge(b.build()).summary == (
+        "topic out-3 was not read back after the run"
+    )
 
 
 def test_a_gap_that_begins_in_a_fault_and_ends_later_counts_whole_for_the_fault():
@@ -251,6 +317,46 @@ def test_output_that_is_back_too_late_or_owes_too_much_fails():
 
 def test_a_result_that_is_lost_is_never_caught_up_with():
     assert OutputRecovery(limit_s=3, bucket_s=0.5).judge(recovering(outage_s=2, lost=50).build()).status is Status.FAIL
+
+
+def test_a_backlog_that_is_worked_off_in_steady_makes_nobody_owe_more_afterwards():
+    """A job that is cold falls behind before t = 0, and puts out more than comes in until it has caught up."""
+    b = RecordingBuilder()
+
+    def records(for_s):
+        for number in range(round(for_s * 100)):
+            b.produce(number % 4)
+            b.clock.advance(0.01)
+
+    begun_ns = b.clock.now_ns()
+    records(4)
+    with b.fault("kill", "etcd1"):
+        records(1)
+    records(20)
+    b.topics.pipe(delay_ms=5)
+    for row in b.topics.rows["out"]:
+        row["seen_ns"] = max(row["seen_ns"], begun_ns + round(2 * NS))
+    verdict = OutputRecovery(limit_s=3, bucket_s=0.5).judge(b.build())
+    assert verdict.status is Status.PASS, verdict
+    assert verdict.numbers["value_s"] == 0
+
+
+@pytest.mark.parametrize("after_s", [6.0, 6.3, 6.7, 9.4, 12.3])
+def test_what_is_lost_is_owed_at_every_moment_of_a_commit(after_s):
+    """Output comes once a second: just after a commit hardly anything else is owed."""
+    b = recovering(outage_s=2, lost=120, after_s=after_s)
+    for row in b.topics.rows["out"]:
+        row["seen_ns"] = -(-row["seen_ns"] // NS) * NS
+    verdict = OutputRecovery(limit_s=5, bucket_s=0.5).judge(b.build())
+    assert verdict.status is Status.FAIL, verdict
+
+
+def test_a_cold_start_excuses_no_loss():
+    b = recovering(outage_s=0.9, lost=80, after_s=9)
+    begun_ns = min(row["seen_ns"] for row in b.topics.rows["out"])
+    for row in b.topics.rows["out"]:
+        row["seen_ns"] = max(row["seen_ns"], begun_ns + round(1.5 * NS))
+    assert OutputRecovery(limit_s=5, bucket_s=0.5).judge(b.build()).status is Status.FAIL
 
 
 def test_output_without_a_dip_is_caught_up_at_once():

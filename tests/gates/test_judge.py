@@ -146,12 +146,19 @@ def test_a_sabotaged_load_promotes_nothing_however_well_it_is_served():
     assert "the load is sabotaged" in problems(builder)
 
 
-def test_a_load_whose_last_stage_is_a_share_of_the_peak_is_held_to_that_share():
+def test_a_load_is_held_to_what_its_shape_asks_for_in_each_window():
+    """200/s came: two seconds of steady, a fault, a recovery."""
     builder = sound()
-    builder.run["load"] |= {"rate_per_s": 400, "stages": [{"share": 1.0, "hold_s": 5.0}, {"share": 0.5}]}
+    builder.run["load"] |= {"rate_per_s": 400, "stages": [{"share": 0.5}]}
     assert problems(builder) == ""
-    builder.run["load"]["stages"][-1]["share"] = 1.0
+    builder.run["load"]["stages"] = [{"share": 0.5, "hold_s": 9.0}, {"share": 1.0}]
     assert "200/s offered in steady, 400/s asked" in problems(builder)
+    builder.run["load"]["stages"] = [{"share": 1.0, "hold_s": 30.0}, {"share": 0.5}]
+    assert "200/s offered in steady, 400/s asked" in problems(builder)  # what it falls to later excuses nothing
+    builder.run["load"] |= {"rate_per_s": 200, "stages": [{"share": 1.0, "hold_s": 4.0}, {"share": 0.1}]}
+    assert problems(builder) == ""
+    builder.run["load"]["stages"] = [{"share": 1.0, "hold_s": 4.0}, {"share": 0.1, "hold_s": 0.1}, {"share": 3.0}]
+    assert "did not come back to its floor" in problems(builder) or "steady" in problems(builder)
 
 
 def test_a_load_that_did_not_come_back_after_the_fault_makes_the_run_invalid():
@@ -474,6 +481,14 @@ def test_a_known_failure_is_named_and_holds_all_the_same():
     assert said.exit_code == 10
     assert said.sentence.startswith("hold: g0 (a known failure: etcd-io/etcd#13766): ")
     assert said.because == {"g0": "etcd-io/etcd#13766"}
+
+
+def test_what_others_have_published_is_kept_and_changes_nothing(tmp_path):
+    plain, beside = (judge(sound().build(), named(Says(), published=said)) for said in ("", "0.2 %, arXiv:1"))
+    assert beside.published == {"g0": "0.2 %, arXiv:1"}
+    assert replace(beside, published={}) == plain
+    write_verdict(tmp_path, beside)
+    assert read_verdict(tmp_path) == beside
 
 
 def test_a_known_failure_that_passes_is_none():

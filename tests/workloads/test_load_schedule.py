@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from chaos.clock import NS
 from chaos.model import LoadStage
-from workloads.schedule import pieces, schedule
+from chaos.shapes import pieces
+from workloads.schedule import schedule
 
 HOLD = (LoadStage(),)
 rates = st.floats(min_value=1, max_value=20_000)
