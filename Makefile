@@ -5,7 +5,7 @@ GATE_SET := experiments/etcd/steady.yaml experiments/etcd/leader-kill.yaml exper
 	experiments/etcd/slow-follower.yaml experiments/etcd/lossy-links.yaml experiments/etcd/quorum-lost.yaml \
 	experiments/kafka/broker-leader-kill.yaml experiments/flink/taskmanager-kill.yaml
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test gate gate-all test check format bench bench-bad-release clean
+.PHONY: help setup setup-test gate gate-all test check format bench bench-bad-release bench-recovery clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ bench: setup-test  ## measure shaper, checker, generator and overhead; prints th
 
 bench-bad-release: setup-test  ## etcd 3.5.1 (known bad) and two sound versions, ten times each
 	@$(PY) benchmarks/bad_release.py
+
+bench-recovery: setup-test  ## how long a Flink job's output is silent after each kind of fault, ten times each (80 minutes)
+	@$(PY) benchmarks/recovery.py
 
 clean:  ## remove what set-up made in this folder (the cache outside it stays)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

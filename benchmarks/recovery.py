@@ -29,7 +29,10 @@ def run(file: str, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="chaosgate-bench-") as runs:
         argv = [sys.executable, "-m", "chaos.cli", "run", file, "--runs", runs, "--seed", str(seed)]
         subprocess.run(argv, cwd=HERE, stdout=subprocess.DEVNULL, check=False)
-        found: dict[str, Any] = json.loads(next(Path(runs).glob("*/verdict.json")).read_text(encoding="utf-8"))
+        there = next(Path(runs).glob("*/verdict.json"), None)
+        if there is None:
+            return {"verdicts": [], "decision": "no verdict"}
+        found: dict[str, Any] = json.loads(there.read_text(encoding="utf-8"))
         return found
 
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("shaper", "checker", "ledger", "generator", "overhead")
+NAMES = ("shaper", "checker", "ledger", "generator", "overhead", "start_up")
 
 
 def machine() -> str:

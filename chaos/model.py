@@ -389,6 +389,7 @@ class NamedGate:
     kind: str = ""  # the name in gates.GATES
     expect_fail: str = ""  # why, with the upstream thread; empty: must pass
     stops_run: bool = False  # asked while the run goes on; its first certain FAIL ends the run early
+    published: str = ""  # what somebody else has measured, and where it says so: told beside, never judged by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

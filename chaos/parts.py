@@ -364,9 +364,10 @@ class MarksForm(Form):
     expect: Literal["pass", "fail"] = "pass"
     because: str = ""
     stops_run: bool = False
+    published: str = ""
 
 
-MARKS = ("expect", "because", "stops-run")
+MARKS = ("expect", "because", "stops-run", "published")
 
 
 def read_gate(node: yaml.Node, page: Page, tables: Tables) -> NamedGate | None:
@@ -391,7 +392,5 @@ def read_gate(node: yaml.Node, page: Page, tables: Tables) -> NamedGate | None:
         )
     if marks.expect == "pass" and marks.because:
         page.problem(found["because"][0], "a reason for what; add expect: fail, or leave it out")
-    expect_fail = marks.because if marks.expect == "fail" else ""
-    return NamedGate(
-        name=str(name.value), gate=gate, kind=str(kind.value), expect_fail=expect_fail, stops_run=marks.stops_run
-    )
+    read = NamedGate(name=str(name.value), gate=gate, kind=str(kind.value), stops_run=marks.stops_run)
+    return dataclasses.replace(read, expect_fail=marks.because, published=marks.published)

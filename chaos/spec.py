@@ -184,6 +184,7 @@ def _experiment(root: yaml.MappingNode, page: Page, tables: Tables) -> Experimen
         gates=gates,
         promised=promised,
         operations=getattr(kind, "operations", None),
+        impossible=impossible(stack.settings) if stack and (impossible := getattr(kind, "impossible", None)) else {},
         processes=getattr(kind, "processes", ()),
         lags=LAG in getattr(kind, "readings", ()),
         paced=traffic is not None and getattr(tables.workloads[traffic.workload], "paced", False),

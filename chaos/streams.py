@@ -278,8 +278,11 @@ def read_samples(folder: Path) -> Parts:
             notes.append(f"samples/{torn}")
         if table is not None:
             (finals if final else tables).append(_named(table, path.stem))
-        if not final:
+        if path.stem.startswith("ramp"):
+            notes.extend([] if end is not None else [f"samples/{path.name} was not closed"])
+        elif not final:
             ends[path.stem] = end
+        if not final:
             rows = 0 if table is None else table.num_rows
             if end is not None and end.samples != rows:
                 notes.append(f"samples/{path.name} has {rows} samples, its writer counted {end.samples}")

@@ -138,7 +138,7 @@ gates:
   - replicas-equal: {stops-run: true, rounds: 3}
   - throughput: {floor: 50% of steady}
   - floor: {throughput: {floor: 300/s, during: fault}}
-  - errors: {limit: 1%, expect: fail, because: "see upstream 13766"}
+  - errors: {limit: 1%, expect: fail, because: "see upstream 13766", published: "0.2 %, arXiv:1"}
 abort-when: {error-share: 90%, quorum-lost: 30s, free-disk: 1GB}
 blast-radius: {member: 34%}
 slo: {completeness: partial, latency: 400ms}
@@ -174,6 +174,7 @@ def test_everything_can_be_said_of_gates():
     assert (e.gates[3].gate.floor_share, e.gates[3].gate.floor_per_s) == (0.5, None)
     assert (e.gates[4].gate.floor_share, e.gates[4].gate.floor_per_s) == (None, 300)
     assert e.gates[5].expect_fail == "see upstream 13766"
+    assert e.gates[5].published == "0.2 %, arXiv:1"
     assert [gate.name for gate in e.gates[6:]] == ["slo-latency"]
 
 
@@ -415,7 +416,15 @@ FILES = {
     "short load": (
         GOOD.replace("  rate", "  shape: [{ramp: 2s}, {hold: 30s}]\n  rate"),
         "6:10",
-        "the last stage holds for 30s, and warm-up and duration are 33s; leave out its hold, then it holds to the end",
+        (
+            "it ends 30s after its peak is reached, and warm-up and duration are 33s;"
+            " leave out its hold, then it holds to the end"
+        ),
+    ),
+    "short peak": (
+        GOOD.replace("  rate", "  shape: [{ramp: 2s, hold: 1s}, {ramp: 1s, to: 50%}]\n  rate"),
+        "6:10",
+        "its peak is held for 1s, and t = 0 comes after a warm-up of 3s at the peak; hold it for longer",
     ),
     "abort key": (
         GOOD + "abort-when: {errors: 5%}\n",

@@ -39,7 +39,7 @@ class WorkloadKind:
     make: Callable[[Spawn, Any], Workload]
     traffic: str = ""
     observer: str = ""
-    paced: bool = False  # only at a stated rate: neither closed loop nor calibrated
+    paced: bool = False  # only at a rate: no closed loop, and a share of what a stack's job keeps up with (climb.py)
 
 
 def _locust(spawn: Spawn, access: Any) -> Workload:
@@ -56,7 +56,7 @@ WORKLOADS: Mapping[str, WorkloadKind] = Table(
             make=_locust,
             traffic="workloads.records.traffic:RecordsTraffic",
             observer="workloads.records.observer:Observer",
-            paced=True,  # what a calibration or a flood leaves in the log would be judged with the run
+            paced=True,  # what a flood leaves in the log would be judged with the run
         ),
     },
     "chaosgate.workloads",

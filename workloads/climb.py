@@ -22,6 +22,7 @@ from chaos.agent.points import effect
 from chaos.clock import NS
 from chaos.errors import WorkloadError
 from chaos.model import Load, LoadStage
+from workloads.records.settings import RecordsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,10 +86,10 @@ def gave_in(looks: Sequence[Look]) -> bool:
 
 
 def unanswered(status: LoadStatus, epoch_ns: int, ramp_s: float, greatest_per_s: float) -> float:
-    """Return how many of the records that a ramp from `epoch_ns` on has offered have no answer yet. Pure."""
+    """Return how many of the records that a ramp from `epoch_ns` on has offered the log is not known to have. Pure."""
     at_s = (status.at_ns - epoch_ns) / NS
     due = greatest_per_s * at_s**2 / (2 * ramp_s) if at_s > 0 else 0.0
-    return max(0.0, due - status.ok - status.failed - status.unknown)
+    return max(0.0, due - status.ok)
 
 
 def climb(
@@ -107,7 +108,9 @@ def climb(
     WorkloadError if it never kept up, if nobody told how far it was behind, or if it does not catch up.
     """
     greatest = greatest_per_s or GREATEST_PER_PROCESS_S * load.processes
-    settings = {**load.settings, "first_key": load.settings["keys"], "read": (), "markers": False, "sabotage": ""}
+    own = RecordsSettings.of(load.settings)
+    apart = {"first_key": own.first_key + own.keys, "read": (), "markers": False, "sabotage": ""}
+    settings = {**load.settings, **apart}
     ramp = dataclasses.replace(load, rate_per_s=greatest, stages=(LoadStage(ramp_s=ramp_s),), settings=settings)
     generator = workload.prepare(ramp, endpoints, folder, seed, run_id="ramp", duration_s=ramp_s)
     looks: list[Look] = []
@@ -130,9 +133,11 @@ def _watch(
 ) -> None:
     began = time.monotonic()
     while (at_s := time.monotonic() - began) < ramp_s and not gave_in(looks) and generator.status().running:
-        unread = behind()
-        open_ = unanswered(generator.status(), generator.epoch_ns, ramp_s, greatest)
-        looks.append(Look(greatest * at_s / ramp_s, unread, open_))
+        alone = Look(
+            greatest * at_s / ramp_s, None, unanswered(generator.status(), generator.epoch_ns, ramp_s, greatest)
+        )
+        # A flooded machine takes seconds to say how far the job is behind, in which it would be flooded further.
+        looks.append(alone if alone.tells else dataclasses.replace(alone, unread=behind()))
         time.sleep(LOOK_S)
 
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 FULL = "ENOSPC"
 LOOKS = 2  # in each of which as many trials are made
-WORKERS = 8  # a share is told by hundreds of trials, and slow ones take long: in turn they would outlast the fault
+LOOK_S = 5.0  # a share is told by hundreds of trials, and slow ones take long: side by side they take no longer
+WORKERS_MIN, WORKERS_MAX = 8, 64
 ONE_BY_ONE_S = 0.05
 
 
@@ -73,7 +74,20 @@ class SickDisk:
             share=self.share,
             delay_s=self.latency_s,
             error=FULL if self.full else self.error,
-            trials=20 if self.share == 1 else math.ceil(packets_for_share(self.share) / LOOKS),
-            workers=1 if self.share == 1 and self.latency_s <= ONE_BY_ONE_S else WORKERS,
+            trials=self._trials,
+            workers=self._workers,
         )
         return [Aimed(subject=victim.name, action=action) for victim in victims]
+
+    @property
+    def _trials(self) -> int:
+        """How many tell the share, in each look and of each kind."""
+        return 20 if self.share == 1 else math.ceil(packets_for_share(self.share) / LOOKS)
+
+    @property
+    def _workers(self) -> int:
+        """How many trials are under way at once."""
+        if self.share == 1 and self.latency_s <= ONE_BY_ONE_S:
+            return 1
+        slow_s = len(self.of) * self._trials * self.share * self.latency_s
+        return min(WORKERS_MAX, max(WORKERS_MIN, math.ceil(slow_s / LOOK_S)))

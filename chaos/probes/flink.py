@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from chaos.clock import MonotonicClock
 from chaos.model import Reading
-from chaos.stacks.flink import roles
+from chaos.stacks.flink import jobs, roles
 from chaos.stacks.flink.rest import FlinkRest, Job, RestError, Subtask, Vertex
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ class ClusterProbe:
     def _taskmanagers(self, timeout_s: float) -> Iterator[Reading]:
         managers = self.stack.jobmanagers_on(self.target)
         there = _answered(partial(managers.ask, FlinkRest.taskmanagers, timeout_s / 2))
-        work = _answered(partial(managers.ask, partial(_work, job_id=self.stack.job_id), timeout_s / 2))
+        there_are = [job_id for job_id in (self.stack.job_id, *self.stack.twins) if job_id]
+        work = _answered(partial(managers.ask, partial(_work, job_ids=there_are), timeout_s / 2))
         for name in self.stack.settings.taskmanager_names:
             yield self._reading("up", name, _registered(there, name))
             if isinstance(work, RestError):
@@ -162,7 +163,7 @@ class JobProbe:
         """Yield how far the job is behind, a topic: a job of ours has one source, and so reads one."""
         told = [pending for v in job.vertices if (pending := rest.pending(job.id, v)) is not None]
         unknown = RestError("its source has told of nothing yet")
-        for topic in self.stack.job.reads:
+        for topic in jobs.kind(self.stack.settings.job.name).reads:
             yield _reading("lag", "", self.clock.now_ns(), sum(told) if told else unknown, topic)
 
     def _vertices(self, rest: FlinkRest, job: Job) -> Iterator[Reading]:
@@ -183,11 +184,10 @@ def short(vertex: Vertex) -> str:
     return vertex.name.split(" -> ")[0]
 
 
-def _work(rest: FlinkRest, job_id: str) -> Mapping[str, Sequence[str]]:
-    """Return TaskManager → the operators in the tasks that it runs; nothing while there is no job."""
+def _work(rest: FlinkRest, job_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Return TaskManager → the operators in the tasks that it runs, of whichever job; nothing while there is none."""
     found: dict[str, list[str]] = {}
-    vertices = rest.job(job_id).vertices if job_id else ()
-    for vertex in vertices:
+    for job_id, vertex in ((one, vertex) for one in job_ids for vertex in rest.job(one).vertices):
         subtasks: Sequence[Subtask] = rest.subtasks(job_id, vertex.id)
         for name in roles.carriers(subtasks):
             found.setdefault(name, [roles.ANY]).extend(roles.operators(vertex.name))

@@ -42,8 +42,9 @@ class StackKind:
     judge the rest of an slo, and get its limit. `readings`: names of its probes' readings that the engine
     goes by; without "quorum" there is no `abort-when: quorum-lost`. `roles_of` are those of `roles` that are of
     something, and so found with an argument: `on: {leader-of: in/2}`; `held_by` says which nodes alone can hold a role
-    that is found. `log_reader` reads `<node>-<process>.log`, which
-    each of its processes must then leave; without one the logs are not read, and `no-unexpected-exit` says so.
+    that is found; of `voters`, roles that decide together, a majority must be left. `impossible` returns the operations
+    that a stack of some settings can't do, and why. `log_reader` reads `<node>-<process>.log`, which each of its
+    processes must then leave; without one the logs are not read, and `no-unexpected-exit` says so.
     """
 
     settings_type: type[Any]
@@ -58,6 +59,8 @@ class StackKind:
     readings: tuple[str, ...] = ()
     roles_of: tuple[str, ...] = ()
     held_by: Mapping[str, str] = field(default_factory=dict)
+    voters: tuple[str, ...] = ()
+    impossible: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
     log_reader: LogReader | None = None
     no_clock: str = ""  # why its programs can't be told a wrong time, and what would do
 
@@ -96,6 +99,7 @@ STACKS: Mapping[str, StackKind] = Table(
             settings_type=etcd.EtcdSettings,
             roles=etcd.ROLES,
             held_by=etcd.HELD_BY,
+            voters=("member",),
             operations=etcd.OPERATIONS,
             make=_etcd,
             processes=(etcd.PROCESS,),
@@ -109,6 +113,7 @@ STACKS: Mapping[str, StackKind] = Table(
             settings_type=kafka.KafkaSettings,
             roles=kafka.ROLES,
             held_by=kafka.HELD_BY,
+            voters=("broker",),
             operations=kafka.OPERATIONS,
             make=_kafka,
             processes=(kafka.PROCESS,),
@@ -122,6 +127,7 @@ STACKS: Mapping[str, StackKind] = Table(
             settings_type=flink.FlinkSettings,
             roles=flink.ROLES,
             held_by=flink.HELD_BY,
+            impossible=flink.impossible,
             operations=flink.OPERATIONS,
             make=_flink,
             processes=flink.PROCESSES,
@@ -133,6 +139,8 @@ STACKS: Mapping[str, StackKind] = Table(
             settings_type=streaming.StreamingSettings,
             roles=streaming.ROLES,
             held_by=streaming.HELD_BY,
+            impossible=lambda settings: flink.impossible(settings.get("flink", {})),
+            voters=("broker",),
             operations=streaming.OPERATIONS,
             make=_streaming,
             processes=streaming.PROCESSES,

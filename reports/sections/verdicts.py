@@ -55,6 +55,7 @@ class GateRow:
     bullet: Bullet | None
     certain: bool
     known_failure: bool
+    published: str
     numbers: Sequence[tuple[str, str]]
     evidence: Sequence[str]
 
@@ -71,10 +72,10 @@ class GateRow:
 
 def rows(judgement: Judgement) -> list[GateRow]:
     """Return a row a verdict, in the order judged."""
-    return [_row(verdict, known=verdict.gate in judgement.known_failures) for verdict in judgement.verdicts]
+    return [_row(verdict, judgement) for verdict in judgement.verdicts]
 
 
-def _row(verdict: Verdict, *, known: bool) -> GateRow:
+def _row(verdict: Verdict, judgement: Judgement) -> GateRow:
     numbers = verdict.numbers
     suffix = next((unit for unit in UNITS if f"value{unit}" in numbers or f"limit{unit}" in numbers), "")
     n = numbers.get("n")
@@ -88,7 +89,8 @@ def _row(verdict: Verdict, *, known: bool) -> GateRow:
         n=f"{n:,}" if isinstance(n, int) else NONE,
         bullet=_bullet(numbers, suffix),
         certain=verdict.certain,
-        known_failure=known,
+        known_failure=verdict.gate in judgement.known_failures,
+        published=judgement.published.get(verdict.gate, ""),
         numbers=[(name, _plain(value)) for name, value in numbers.items() if _short(value)],
         evidence=verdict.evidence,
     )

@@ -429,3 +429,12 @@ def test_a_ledger_without_a_fault_says_so():
     builder.topics.pipe()
     recording, judgement = judged(builder.build(), [NamedGate(name="exactly-once", gate=Ledger(output="out"))])
     assert "nothing wrong was found between the logs" in " ".join(Page(render(recording, judgement)).words)
+
+
+def test_what_others_have_published_stands_beside_our_value_and_says_that_their_machines_are_others():
+    recording, judgement = sound()
+    gate = judgement.verdicts[1].gate
+    text = render(recording, replace(judgement, published={gate: "93.5 % <b>of</b> 2244, arXiv:2602.03189"}))
+    said = "published: 93.5 % &lt;b&gt;of&lt;/b&gt; 2244, arXiv:2602.03189. On other hardware"
+    assert text.count(said) == 1
+    assert "published:" not in render(recording, judgement)

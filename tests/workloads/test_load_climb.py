@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from chaos.clock import NS
 from chaos.model import LoadStatus
+from workloads import climb
 from workloads.climb import FLOOR, WORTH_S, Look, gave_in, sustained, unanswered
 
 
@@ -59,7 +60,7 @@ def test_what_the_log_has_not_taken_counts_from_what_was_due_at_the_time_of_the_
     ramp = {"epoch_ns": 5 * NS, "ramp_s": 20.0, "greatest_per_s": 4000.0}
     assert unanswered(status(-1.0), **ramp) == 0
     assert unanswered(status(10.0), **ramp) == 10_000  # half of the ramp, a quarter of its 40,000
-    assert unanswered(status(10.0, ok=9000, failed=300, unknown=200), **ramp) == 500
+    assert unanswered(status(10.0, ok=9000, failed=300, unknown=200), **ramp) == 1000  # what was given up is not there
     assert unanswered(status(10.0, ok=10_001), **ramp) == 0
 
 
@@ -75,3 +76,31 @@ def test_a_job_of_known_speed_is_found_from_below(speed, greatest):
     slack = greatest / 20 * 0.5 + 2 * (greatest / 20 * max(FLOOR, speed * WORTH_S)) ** 0.5
     reach = min(speed, greatest)
     assert reach - greatest / 20 <= sustained(told) <= reach + slack + greatest / 20
+
+
+class Flooded:
+    """A generator whose log takes `speed` records a second and no more, by a clock of its own."""
+
+    def __init__(self, speed, clock):
+        self.epoch_ns, self._speed, self._clock = 0, speed, clock
+
+    def status(self):
+        at_s = self._clock()
+        return LoadStatus(at_ns=int(at_s * NS), running=True, ok=int(min(at_s**2 * 200, at_s * self._speed)))
+
+
+def test_a_flooded_log_ends_the_ramp_and_nobody_is_asked_meanwhile(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(climb.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(climb.time, "sleep", lambda s: now.__setitem__(0, now[0] + s))
+    asked, seen = [], []
+
+    def behind():
+        asked.append(now[0])
+        return 0.0
+
+    climb._watch(Flooded(1000.0, lambda: now[0]), seen, behind, 20.0, 8000.0)
+    assert now[0] < 10
+    assert gave_in(seen)
+    assert max(asked) < now[0] - 2 * climb.LOOK_S
+    assert 500 < sustained(seen) < 4000

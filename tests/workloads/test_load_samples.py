@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from chaos.clock import NS
 from chaos.model import LoadStatus, Outcome
+from chaos.streams import read_samples
 from workloads.samples import SCHEMA, Row, SampleWriter
 from workloads.tally import Tally, combined, quantile
 
@@ -53,6 +54,19 @@ def test_a_clean_end_is_marked_with_its_counts(tmp_path):
         "intended": 4,
         "final_reads_complete": True,
     }
+
+
+def test_a_ramps_samples_are_the_runs_and_its_end_is_no_generators(tmp_path):
+    for name, dropped in (("kv-0", 0), ("ramp-kv-0", 7)):
+        writer = SampleWriter(tmp_path, name)
+        writer.add(ROW)
+        writer.close(10, dropped=dropped, intended=1, final_reads_complete=True)
+    parts = read_samples(tmp_path)
+    assert parts.samples.num_rows == 2
+    assert list(parts.ends) == ["kv-0"]
+    assert parts.notes == ()
+    (tmp_path / "ramp-kv-0.closed.json").unlink()
+    assert read_samples(tmp_path).notes == ("samples/ramp-kv-0.arrow was not closed",)
 
 
 def test_a_killed_writer_leaves_every_flushed_batch(tmp_path):

@@ -14,7 +14,7 @@ CREATE TABLE input (
   'connector' = 'kafka',
   'topic' = 'in',
   'properties.bootstrap.servers' = '${brokers}',
-  'properties.group.id' = 'keyed-count',
+  'properties.group.id' = 'keyed-count${copy}',
   'properties.reconnect.backoff.max.ms' = '200',
   'properties.retry.backoff.ms' = '50',
   'properties.request.timeout.ms' = '5000',
@@ -34,7 +34,7 @@ CREATE TABLE counts (
   job STRING
 ) WITH (
   'connector' = 'kafka',
-  'topic' = 'out',
+  'topic' = 'out${copy}',
   'properties.bootstrap.servers' = '${brokers}',
   'properties.reconnect.backoff.max.ms' = '200',
   'properties.retry.backoff.ms' = '50',
@@ -54,7 +54,7 @@ CREATE TABLE windows (
   job STRING
 ) WITH (
   'connector' = 'kafka',
-  'topic' = 'win',
+  'topic' = 'win${copy}',
   'properties.bootstrap.servers' = '${brokers}',
   'properties.reconnect.backoff.max.ms' = '200',
   'properties.retry.backoff.ms' = '50',

@@ -16,7 +16,7 @@ CREATE TABLE input (
   'connector' = 'kafka',
   'topic' = 'in',
   'properties.bootstrap.servers' = '${brokers}',
-  'properties.group.id' = 'nexmark',
+  'properties.group.id' = 'nexmark${copy}',
   'properties.reconnect.backoff.max.ms' = '200',
   'properties.retry.backoff.ms' = '50',
   'properties.request.timeout.ms' = '5000',
@@ -45,7 +45,7 @@ CREATE TABLE records (
   told STRING
 ) WITH (
   'connector' = 'kafka',
-  'topic' = 'out',
+  'topic' = 'out${copy}',
   'properties.bootstrap.servers' = '${brokers}',
   'properties.reconnect.backoff.max.ms' = '200',
   'properties.retry.backoff.ms' = '50',
@@ -64,7 +64,7 @@ CREATE TABLE cells (
   `count` BIGINT
 ) WITH (
   'connector' = 'kafka',
-  'topic' = 'out',
+  'topic' = 'out${copy}',
   'properties.bootstrap.servers' = '${brokers}',
   'properties.reconnect.backoff.max.ms' = '200',
   'properties.retry.backoff.ms' = '50',

@@ -6,6 +6,7 @@ drained ─▶ end markers ─▶ output at rest ─▶ each topic from 0 to its
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -25,9 +26,12 @@ from workloads.records.settings import STOP_EARLY, RecordsSettings
 from workloads.records.settling import Rest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from workloads.assignment import Assignment
 
 OPEN_S = 10.0
+_COPY = re.compile(r"-(\d+)$")  # out-2: what a second copy of a job writes
 LOOK_S = 0.25
 MARKED_S = 5.0
 LATER_MS = 60_000  # how much later than now a marker is dated: past every window, and what a job waits for late ones
@@ -101,7 +105,7 @@ class Observer:
             }
             if None in found.values() and time.monotonic_ns() >= deadline_ns:
                 break  # our own time ran out while they were asked; what they said last stands
-            markers = max(self._live.markers(topic) for topic in self.settings.read)
+            markers = min(of_copies({topic: self._live.markers(topic) for topic in self.settings.read}).values())
             if rest.look(time.monotonic_ns(), found, markers):
                 return ""
             time.sleep(LOOK_S)
@@ -135,3 +139,13 @@ class Observer:
         seen = self._live.seen(topic) if self._live else {}
         topics.write(self._folder, topic, topics.table(records, seen), end)
         return end.complete and end.settled
+
+
+def of_copies(markers: Mapping[str, int]) -> dict[str, int]:
+    """Return the end markers that each copy of a job has put out, in whichever of its topics there are most."""
+    found: dict[str, int] = {}
+    for topic, count in markers.items():
+        copy = _COPY.search(topic)
+        name = copy[0] if copy else ""
+        found[name] = max(found.get(name, 0), count)
+    return found

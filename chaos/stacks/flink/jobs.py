@@ -102,15 +102,26 @@ def path(name: str, version: str) -> Path:
     return FOLDER / f"{name}.{version}.sql"
 
 
-def script(name: str, submission: Submission, brokers: Sequence[str]) -> str:
-    """Return the whole script that submits a job; `brokers` are host:port.
+def suffix(copy: int) -> str:
+    """Return what the names of a copy's topics, group and transactions end in; the first one's bear none."""
+    return "" if copy == 1 else f"-{copy}"
+
+
+def topics(name: str, copies: int) -> tuple[str, ...]:
+    """Return every topic that so many copies of a job read and write."""
+    there = kind(name)
+    return (*there.reads, *(topic + suffix(copy) for copy in range(1, copies + 1) for topic in there.writes))
+
+
+def script(name: str, submission: Submission, brokers: Sequence[str], copy: int = 1) -> str:
+    """Return the whole script that submits a job; `brokers` are host:port, `copy` counts from 1.
 
     The parallelism is set here because what config.yaml says does not reach the plan of a script.
     """
     asked = submission.settings
     text = string.Template(_text(name, submission.version))
     options = {
-        "pipeline.name": name,
+        "pipeline.name": name + suffix(copy),
         "parallelism.default": str(asked.parallelism),
         "table.exec.resource.default-parallelism": str(asked.parallelism),
         "table.local-time-zone": "UTC",
@@ -121,8 +132,9 @@ def script(name: str, submission: Submission, brokers: Sequence[str]) -> str:
         brokers=",".join(brokers),
         start="earliest-offset" if asked.start == EARLIEST else "latest-offset",
         lateness_s=f"{asked.lateness_s:.3f}",
-        out_sink=_sink(name, "out", asked),
-        win_sink=_sink(name, "win", asked),
+        copy=suffix(copy),
+        out_sink=_sink(name + suffix(copy), "out", asked),
+        win_sink=_sink(name + suffix(copy), "win", asked),
     )
 
 

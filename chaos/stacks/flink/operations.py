@@ -32,6 +32,8 @@ def carry_out(stack: FlinkStack, action: StackAction, node: str, deadline_ns: in
     """Do it; return a sentence. StackError if it is refused or not over at `deadline_ns`."""
     if action.operation == "restart":
         return _restart(stack, node, deadline_ns)
+    if stack.settings.job.copies > 1:
+        raise StackError(f"{action.operation}: of which of the job's {stack.settings.job.copies} copies?")
     return _OF_THE_JOB[action.operation](stack, action.arguments, deadline_ns)
 
 

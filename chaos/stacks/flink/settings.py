@@ -27,7 +27,8 @@ STORE = store.STORE
 LEADER, RUNNING = "leader", "running"
 ROLES = (JOBMANAGER, LEADER, TASKMANAGER, RUNNING, ZOOKEEPER, STORE, CLIENT)
 HELD_BY = {LEADER: JOBMANAGER, RUNNING: TASKMANAGER}  # roles that are found → the nodes that can hold them
-OPERATIONS = ("restart", "savepoint-upgrade", "rescale", "resubmit")
+OF_THE_JOB = ("savepoint-upgrade", "rescale", "resubmit")
+OPERATIONS = ("restart", *OF_THE_JOB)
 PROCESSES = (JOBMANAGER, TASKMANAGER, ZOOKEEPER, STORE)
 
 REST_PORT = 8081
@@ -53,7 +54,8 @@ class JobSettings:
 
     `guarantee` and `transaction_timeout_s` are those of its sink, `start` is where its source begins without state.
     `lateness_s`: how far behind the newest record's time a record may be and still count in its window. A broker that
-    was down answers seconds late; end markers have to be later than that.
+    was down answers seconds late; end markers have to be later than that. `copies` of the job run side by side, each on
+    its own: the second writes out-2 where the first writes out.
     """
 
     name: str = ""
@@ -62,15 +64,23 @@ class JobSettings:
     start: str = EARLIEST
     transaction_timeout_s: float = 60.0
     lateness_s: float = 5.0
+    copies: int = 1
     keep_state: bool = True  # false: an upgrade may drop state that finds no place in the new plan, and say nothing
 
     def __post_init__(self) -> None:
         if self.parallelism < 1:
             raise ValueError("parallelism: a job has at least one task")
+        if self.copies < 1:
+            raise ValueError("copies: 1 for a job that runs alone")
         _one_of("guarantee", self.guarantee, GUARANTEES)
         _one_of("start", self.start, STARTS)
         if self.transaction_timeout_s <= 0:
             raise ValueError("transaction-timeout: more than no time")
+
+    @property
+    def tasks(self) -> int:
+        """How many slots all copies need."""
+        return self.parallelism * self.copies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +117,9 @@ class FlinkSettings:
             raise ValueError("slots: a TaskManager offers at least one")
         if self.clients < 1:
             raise ValueError("clients: traffic needs at least one client node")
-        if self.job.parallelism > self.taskmanagers * self.slots:
+        if self.job.tasks > self.taskmanagers * self.slots:
             there = self.taskmanagers * self.slots
-            raise ValueError(f"parallelism {self.job.parallelism}: there are {there} slots; more slots would do")
+            raise ValueError(f"parallelism {self.job.tasks}: there are {there} slots; more slots would do")
         if self.heartbeat_timeout_s <= self.heartbeat_s:
             raise ValueError("heartbeat-timeout: longer than a heartbeat")
         if self.checkpoint_s < 0:
@@ -165,6 +175,13 @@ def nodes(settings: Mapping[str, Any]) -> list[Node]:
     read = FlinkSettings.of(settings)
     clients = [Node(name=name, role=CLIENT, address="") for name in _numbered(CLIENT, read.clients)]
     return [*servers(read), *clients]
+
+
+def impossible(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the operations that can't be done with these settings, and why."""
+    copies = FlinkSettings.of(settings).job.copies
+    why = f"of which of the job's {copies} copies? It is an operation of one job; write copies: 1"
+    return dict.fromkeys(OF_THE_JOB, why) if copies > 1 else {}
 
 
 # ---------------------------------------------------------------- configuration

@@ -72,7 +72,8 @@ class FlinkStack:
     say: Say = lambda _: None
     brokers: Sequence[str] = ()  # host:port, for jobs that read from Kafka
     phases: dict[str, float] = field(default_factory=dict)
-    job_id: str = ""  # of the job that was submitted last
+    job_id: str = ""  # of the job that was submitted last; of copies, the first
+    twins: tuple[str, ...] = ()  # ids of its further copies
     submission: jobs.Submission = field(default_factory=jobs.Submission)
     _running: Running | None = None
     _operating: threading.Lock = field(default_factory=threading.Lock)
@@ -99,9 +100,9 @@ class FlinkStack:
     # ------------------------------------------------------------ what it is
 
     @property
-    def job(self) -> jobs.Kind:
-        """What the job reads and writes."""
-        return jobs.kind(self.settings.job.name)
+    def topics(self) -> tuple[str, ...]:
+        """The topics that the job, and each copy of it, reads and writes."""
+        return jobs.topics(self.settings.job.name, self.settings.job.copies)
 
     @property
     def version(self) -> str:
@@ -238,20 +239,27 @@ class FlinkStack:
 
     def newest(self) -> Job | None:
         """Return the job that was submitted last; None if there is none or nobody answers."""
+        return self._job(self.job_id)
+
+    def not_running(self) -> str:
+        """Return what keeps the job or a copy of it from running, "" if nothing does."""
+        found = (self._not_running(job_id) for job_id in (self.job_id, *self.twins))
+        return next((why for why in found if why), "")
+
+    def _job(self, job_id: str) -> Job | None:
         try:
-            return self.running.jobmanagers.ask(lambda rest: rest.job(self.job_id), _ASK_S) if self.job_id else None
+            return self.running.jobmanagers.ask(lambda rest: rest.job(job_id), _ASK_S) if job_id else None
         except RestError:
             return None
 
-    def not_running(self) -> str:
-        """Return what keeps the job from running, "" if nothing does."""
-        job = self.newest()
-        if job is None and self.job_id:
+    def _not_running(self, job_id: str) -> str:
+        job = self._job(job_id)
+        if job is None and job_id:
             return "no JobManager tells of the job"
         if job is None or job.runs:
             return roles.not_running(job)
         try:
-            failures = self.running.jobmanagers.ask(lambda rest: rest.failures(self.job_id), _ASK_S)
+            failures = self.running.jobmanagers.ask(lambda rest: rest.failures(job_id), _ASK_S)
         except RestError:
             failures = ()
         return roles.not_running(job, failures)
@@ -289,9 +297,10 @@ class FlinkStack:
         self.note("TaskManagers registered")
 
     def run_job(self, brokers: Sequence[str]) -> None:
-        """Submit the job, which talks to `brokers`; return when all its tasks run."""
+        """Submit the job, which talks to `brokers`, and its copies; return when all tasks run."""
         self.brokers = brokers
         self.submit(self.submission)
+        self.twins = tuple(self._submitted(self.submission, copy + 1) for copy in range(1, self.settings.job.copies))
         self.note("job submitted")
         deadline_ns = self.running.began_ns + ns(self.settings.ready_s)
         self.running.crew.wait(self.not_running, deadline_ns, "the job does not run")
@@ -299,15 +308,17 @@ class FlinkStack:
 
     def submit(self, submission: jobs.Submission) -> None:
         """Have a job planned and submitted; StackError, naming the last cause, if it is refused."""
+        self.job_id = self._submitted(submission, copy=1)
+        self.submission = submission
+
+    def _submitted(self, submission: jobs.Submission, copy: int) -> str:
         name, runner = self.settings.job.name, self.running.programs.runner
-        script = jobs.script(name, submission, self.brokers)
+        script = jobs.script(name, submission, self.brokers, copy)
         via = self.leader() or self.settings.jobmanager_names[0]
         try:
-            ask = partial(_run, runner=runner, script=script)
-            self.job_id = self.running.jobmanagers.ask_one(via, ask, _SUBMIT_S)
+            return self.running.jobmanagers.ask_one(via, partial(_run, runner=runner, script=script), _SUBMIT_S)
         except RestError as error:
             raise StackError(f"job {name} {submission.version} was refused by {error}") from error
-        self.submission = submission
 
     def place(self, name: str) -> Place:
         """Return where a node's process lives."""

@@ -54,7 +54,7 @@ class StreamingStack:
         except (TypeError, ValueError) as error:
             raise UsageError(f"stack streaming: {error}") from error
         jobs = FlinkStack.of(_part(spec, "flink", asdict(settings.flink)), job=DEFAULT_JOB, say=say)
-        wide = with_topics(settings.kafka, (*jobs.job.reads, *jobs.job.writes))
+        wide = with_topics(settings.kafka, jobs.topics)
         return cls(spec=spec, kafka=KafkaStack.of(_part(spec, "kafka", asdict(wide)), say=say), flink=jobs, say=say)
 
     # ------------------------------------------------------------ what it is

@@ -283,10 +283,11 @@ class NetnsInjection:
         """Look before the undo: a fault that ended by itself since the last look was not in force to its end."""
         for part in self._parts:
             try:
-                look = self._look(part)
+                look = self._look(_watched(part))
+                other = self._look(_watched(part)) if isinstance(part.action, DiskFault) else look  # trials count once
             except AgentError:  # a dead agent is undone by its successor, and has been told of if it died before
                 return
-            found = signs.in_force(part.action, part.undo, look, look, ())
+            found = signs.in_force(part.action, part.undo, look, other, ())
             if (proof := fidelity.proof(found)) is Proof.MISMATCH:
                 self._say(part, "watch", found, proof, _sentence(proof, found))
 

@@ -45,6 +45,31 @@ def test_a_job_writes_the_topics_that_it_says():
     assert (jobs.kind("keyed-count").reads, jobs.kind("keyed-count").writes) == (("in",), ("out", "win"))
 
 
+def names_of(text):
+    """What is a job's own, and no other's: its name, its reader's group, its topics, its transactions."""
+    patterns = (
+        r"SET 'pipeline.name' = '([\w-]+)'",
+        r"'properties.group.id' = '([\w-]+)'",
+        r"'topic' = '([\w-]+)'",
+        r"'sink.transactional-id-prefix' = '([\w-]+)'",
+    )
+    return [re.findall(pattern, text) for pattern in patterns]
+
+
+def test_a_copy_shares_nothing_with_the_first_but_what_both_read():
+    submission = Submission(settings=JobSettings(copies=2))
+    first, second = (names_of(jobs.script("keyed-count", submission, ("b:1",), copy)) for copy in (1, 2))
+    assert first == names_of(script())
+    assert second == [
+        ["keyed-count-2"],
+        ["keyed-count-2"],
+        ["in", "out-2", "win-2"],
+        ["keyed-count-2-out", "keyed-count-2-win"],
+    ]
+    assert jobs.topics("keyed-count", 2) == ("in", "out", "win", "out-2", "win-2")
+    assert jobs.topics("numbers", 3) == ()
+
+
 @pytest.mark.parametrize("query", jobs.NEXMARK)
 def test_a_query_of_nexmark_stands_behind_its_tables_and_writes_to_one_of_them(query):
     text = script(f"nexmark-{query}")

@@ -85,6 +85,8 @@ def test_a_file_says_it_in_units_and_names_the_job():
         ("{job: {guarantee: twice}}", "no such one as 'twice'; there are exactly-once, at-least-once"),
         ("{job: {start: never}}", "no such one as 'never'; there are earliest, latest"),
         ("{slots: 1, job: {parallelism: 4}}", "parallelism 4: there are 3 slots"),
+        ("{job: {parallelism: 3, copies: 3}}", "parallelism 9: there are 6 slots"),
+        ("{job: {copies: 0}}", "1 for a job that runs alone"),
         ("{scheduler: none}", "no such one as 'none'; there are default, adaptive"),
         ("{heartbeat: 3s}", "heartbeat-timeout: longer than a heartbeat"),
     ],

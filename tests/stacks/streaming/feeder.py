@@ -1,6 +1,6 @@
 """Feeds numbered records for some time, then end markers; or reads topics whole. A process of its own on a lab.
 
-feeder.py feed BROKERS RATE SECONDS       until then, or until its standard input ends; prints {"acked": n}
+feeder.py feed BROKERS RATE SECONDS       until then, or until its standard input ends; prints {"sent": n, "acked": n}
 feeder.py nexmark BROKERS COUNT STEP_MS   events of the auction house, one each STEP_MS of event time; the same
 feeder.py read BROKERS TOPIC …            prints {topic: [[partition, offset, timestamp, value], …]}, committed only
 """

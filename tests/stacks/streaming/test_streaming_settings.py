@@ -52,6 +52,17 @@ def test_what_a_file_says_reaches_both():
 def test_the_topics_of_the_job_are_made_as_wide_as_the_widest():
     assert with_topics(KafkaSettings(topics={"in": 8}), ("in", "out")).topics == {"in": 8, "out": 8}
     assert set(of().kafka.settings.topics) == {"in", "out", "win"}
+    assert set(of(flink={"job": {"copies": 2}}).kafka.settings.topics) == {"in", "out", "win", "out-2", "win-2"}
+
+
+@pytest.mark.parametrize("operation", ["upgrade: {to: v2}", "rescale: {parallelism: 1}", "resubmit: {}"])
+def test_an_operation_of_a_job_that_has_copies_is_refused_in_its_place(operation):
+    stack = "{streaming: {flink: {job: {copies: %d}}}}"
+    step = f"[{{at: 5s, on: jobmanager, fault: {{{operation}}}}}]"
+    assert read(stack % 1, step).steps
+    with pytest.raises(SpecError, match=r"counted.yaml:8:\d+: of which of the job's 2 copies"):
+        read(stack % 2, step)
+    assert read(stack % 2, "[{at: 5s, on: taskmanager, fault: restart}]").steps
 
 
 def test_settings_come_back_from_what_a_spec_keeps():

@@ -17,6 +17,7 @@ from chaos.model import to_json
 from chaos.spec import load_text
 from workloads import WORKLOADS
 from workloads.records.keys import SKIPPED_EACH, Draft, Keys, marker, value
+from workloads.records.observer import of_copies
 from workloads.records.settings import RecordsSettings
 from workloads.records.topics import content
 
@@ -144,3 +145,16 @@ def test_an_experiment_whose_records_have_no_stated_rate_is_refused_at_its_place
     head = "chaosgate: 1\nname: e\nstack: etcd\n"
     with pytest.raises(SpecError, match=r"x\.yaml:6:9: records go at a stated rate; write e\.g\. rate: 2000/s"):
         load_text(f"{head}{load}duration: 30s\ngates: [errors: {{limit: 1%}}]\n", "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("markers", "least"),
+    [
+        ({"out": 4, "win": 0}, 4),  # windows show no markers
+        ({"out": 4, "win": 0, "out-2": 1, "win-2": 0}, 1),
+        ({"out-2": 4, "out-3": 4, "out": 2}, 2),
+        ({"a-b": 3, "c": 1}, 3),
+    ],
+)
+def test_every_copy_of_a_job_has_to_put_its_end_markers_out(markers, least):
+    assert min(of_copies(markers).values()) == least
