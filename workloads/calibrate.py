@@ -82,7 +82,7 @@ def calibrate(
     """Ramp up and see; samples and `calibration.json` go below `folder`. WorkloadError if nothing was sustained."""
     if WORKLOADS[load.workload].paced:
         raise UsageError(
-            f"load: {load.workload}: a log takes what nobody can read in time; see climb.py, or write a rate"
+            f"load: {load.workload}: a log takes what nobody can read in time, so it tells no rate; write rate: 2000/s"
         )
     greatest = greatest_per_s or GREATEST_PER_PROCESS_S * load.processes
     ramp = dataclasses.replace(
