@@ -24,6 +24,7 @@ from chaos.positions import Page
 from chaos.room import size
 from chaos.shapes import peak_at_s
 from chaos.units import SHARE, counted, format_duration, format_share, split_name
+from workloads import WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -103,7 +104,8 @@ def rate_per_s(experiment: Experiment) -> float:
 
 def _lead_in_s(experiment: Experiment) -> float:
     """Return seconds from the start of calibration or load to t = 0."""
-    found_s = RAMP_S if experiment.load.workload == "records" else CALIBRATION_S
+    kind = WORKLOADS.get(experiment.load.workload)
+    found_s = RAMP_S if kind is not None and kind.paced else CALIBRATION_S
     before_s = found_s if experiment.load.calibrated_share else 0.0
     return before_s + peak_at_s(experiment.load.stages) + experiment.warm_up_s
 

@@ -52,11 +52,10 @@ class OutputContinues:
         from chaos.streams import NEVER_NS  # noqa: PLC0415  # pyarrow costs, and plan never judges
         from gates.accounts import Log  # noqa: PLC0415  # as above
 
-        names = (self.output, *self.copies)
-        topics = [(name, recording.topic(name)) for name in names]
-        if missing := [name for name, topic in topics if topic is None]:
+        topics = {name: recording.topic(name) for name in (self.output, *self.copies)}
+        if missing := [name for name, topic in topics.items() if topic is None]:
             return inconclusive(f"topic {listed(missing)} was not read back after the run", n=0)
-        logs = [Log.of(topic, numbered=bool(self.copies)) for _, topic in topics if topic is not None]
+        logs = [Log.of(topic, numbered=bool(self.copies)) for topic in topics.values() if topic is not None]
         times = _first_seen(logs) if self.copies else logs[0].column("seen_ns")
         seen = np.sort(times[times != NEVER_NS])
         unseen = len(times) - len(seen)
@@ -80,10 +79,8 @@ class OutputContinues:
 
 def _first_seen(logs: Sequence[Log]) -> Ints:
     """Return, of each record by key and number, when it was first seen in any of the logs."""
-    key, n, seen_ns = (
-        np.concatenate([getattr(log, name) if name != "seen_ns" else log.column(name) for log in logs])
-        for name in ("key", "n", "seen_ns")
-    )
+    columns = zip(*((log.key, log.n, log.column("seen_ns")) for log in logs), strict=True)
+    key, n, seen_ns = (np.concatenate(parts) for parts in columns)
     by = np.lexsort((seen_ns, n, key))
     key, n, seen_ns = key[by], n[by], seen_ns[by]
     first = np.r_[True, (np.diff(key) != 0) | (np.diff(n) != 0)] if len(by) else by.astype(bool)

@@ -115,15 +115,13 @@ class OutputRecovery:
             "detect_s": (int(curve.times_ns[behind[0]]) - fault.asked_ns) / NS if behind.size else None,
             "dip_share": max(0.0, 1 - float(shares.min())) if shares.size else None,
             "dip_s": float(np.count_nonzero(shares < DIP)) * self.bucket_s,
-            "status": self._status(caught_up, took_s, late_s, (span.end_ns - span.start_ns) / NS).name,
+            "status": self._status(caught_up, took_s, late_s).name,
         }
 
-    def _status(self, caught_up: bool, took_s: float, late_s: float, watched_s: float) -> Status:
-        if self.late_s is not None and late_s > self.late_s:
+    def _status(self, caught_up: bool, took_s: float, late_s: float) -> Status:
+        if took_s > self.limit_s or (self.late_s is not None and late_s > self.late_s):
             return Status.FAIL
-        if caught_up:
-            return Status.PASS if took_s <= self.limit_s else Status.FAIL
-        return Status.FAIL if watched_s > self.limit_s else Status.INCONCLUSIVE
+        return Status.PASS if caught_up else Status.INCONCLUSIVE
 
     def _worst(self, found: list[dict[str, Any]], unseen: int) -> Verdict:
         status = max(Status[one["status"]] for one in found)

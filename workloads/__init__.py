@@ -3,7 +3,7 @@
 Ours are Locust users, open-loop schedules, and the driver that runs them as child processes.
 
 Reading order: schedule.py (when), kv.py (what), unary.py (how it is sent), samples.py (what is kept), traffic.py and
-child.py (the process), driver.py (who starts it), calibrate.py (how much). records/ is the traffic of a log.
+child.py (the process), driver.py (who starts it), calibrate.py and climb.py (how much). records/ is a log's traffic.
 
 A stranger's package adds one by the entry point group `chaosgate.workloads`; a name that is taken is an error.
 """

@@ -123,7 +123,7 @@ def climb(
         generator.kill()
     found = sustained(looks)
     if not found:
-        raise WorkloadError(f"ramp: the job kept up with no rate that was tried; it was {_shown(looks)} behind")
+        raise WorkloadError(f"ramp: the job kept up with no rate that was tried; it was behind by {_shown(looks)}")
     _await_caught_up(behind, found)
     return found
 
@@ -145,12 +145,14 @@ def _await_caught_up(behind: Callable[[], float | None], rate_per_s: float) -> N
     deadline = time.monotonic() + SETTLED_S
     while (left := behind()) is None or left > max(FLOOR, rate_per_s * WORTH_S):
         if time.monotonic() > deadline:
-            raise WorkloadError(
-                f"ramp: {SETTLED_S:g} s after it the job is still {left or 'nobody knows how much'} behind"
-            )
+            raise WorkloadError(f"ramp: {SETTLED_S:g} s after it the job is still behind by {_records(left)}")
         time.sleep(LOOK_S)
 
 
 def _shown(looks: Sequence[Look]) -> str:
     told = [look for look in looks if look.tells]
-    return f"{(told[-1].unread or 0) + told[-1].unanswered:,.0f} records" if told else "nobody knows how much"
+    return _records((told[-1].unread or 0.0) + told[-1].unanswered if told else None)
+
+
+def _records(count: float | None) -> str:
+    return "nobody knows how much" if count is None else f"{count:,.0f} records"

@@ -351,6 +351,13 @@ def test_what_is_lost_is_owed_at_every_moment_of_a_commit(after_s):
     assert verdict.status is Status.FAIL, verdict
 
 
+def test_output_that_is_back_in_time_and_not_watched_for_a_bucket_can_not_tell():
+    """A second behind the fault's end, and the traffic ends a little later: neither held, nor too late."""
+    short = recovering(outage_s=2, after_s=1.3).build()
+    assert OutputRecovery(limit_s=1.2, bucket_s=0.5).judge(short).status is Status.INCONCLUSIVE
+    assert OutputRecovery(limit_s=0.5, bucket_s=0.5).judge(short).status is Status.FAIL
+
+
 def test_a_cold_start_excuses_no_loss():
     b = recovering(outage_s=0.9, lost=80, after_s=9)
     begun_ns = min(row["seen_ns"] for row in b.topics.rows["out"])

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import pytest
+
+from chaos.errors import CapabilityError
+from chaos.targets.netns.lab import Lab, NodeSpec
+
 
 class LabTarget:
     """A lab as the stack sees a target."""
@@ -15,3 +22,14 @@ class LabTarget:
 
     def topology(self):
         return self.lab.topology
+
+
+@contextlib.contextmanager
+def opened(stack, folder):
+    """A target with the nodes that the stack wants; nothing is started on them. Its lab lies below `folder`."""
+    try:
+        lab = Lab.open([NodeSpec(name=n.name, role=n.role) for n in stack.nodes()], base=folder / "labs")
+    except CapabilityError as error:
+        pytest.fail(f"these tests need a lab: {error}")
+    with lab:
+        yield LabTarget(lab)

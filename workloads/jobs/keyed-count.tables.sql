@@ -11,18 +11,9 @@ CREATE TABLE input (
   happened TIMESTAMP_LTZ(3) METADATA FROM 'timestamp',
   WATERMARK FOR happened AS happened - INTERVAL '${lateness_s}' SECOND
 ) WITH (
-  'connector' = 'kafka',
   'topic' = 'in',
-  'properties.bootstrap.servers' = '${brokers}',
-  'properties.group.id' = 'keyed-count${copy}',
-  'properties.reconnect.backoff.max.ms' = '200',
-  'properties.retry.backoff.ms' = '50',
-  'properties.request.timeout.ms' = '5000',
-  'properties.metadata.max.age.ms' = '5000',
-  'properties.fetch.min.bytes' = '65536',
-  'properties.fetch.max.wait.ms' = '50',
-  'scan.startup.mode' = '${start}',
-  'format' = 'json'
+  'format' = 'json',
+  ${source}
 );
 
 CREATE TABLE counts (
@@ -33,17 +24,10 @@ CREATE TABLE counts (
   worked_ms BIGINT,
   job STRING
 ) WITH (
-  'connector' = 'kafka',
   'topic' = 'out${copy}',
-  'properties.bootstrap.servers' = '${brokers}',
-  'properties.reconnect.backoff.max.ms' = '200',
-  'properties.retry.backoff.ms' = '50',
-  'properties.request.timeout.ms' = '5000',
-  'properties.metadata.max.age.ms' = '5000',
   'key.format' = 'raw',
   'key.fields' = 'k',
   'value.format' = 'json',
-  'properties.linger.ms' = '50',
   ${out_sink}
 );
 
@@ -53,16 +37,9 @@ CREATE TABLE windows (
   `count` BIGINT,
   job STRING
 ) WITH (
-  'connector' = 'kafka',
   'topic' = 'win${copy}',
-  'properties.bootstrap.servers' = '${brokers}',
-  'properties.reconnect.backoff.max.ms' = '200',
-  'properties.retry.backoff.ms' = '50',
-  'properties.request.timeout.ms' = '5000',
-  'properties.metadata.max.age.ms' = '5000',
   'key.format' = 'raw',
   'key.fields' = 'k',
   'value.format' = 'json',
-  'properties.linger.ms' = '50',
   ${win_sink}
 );

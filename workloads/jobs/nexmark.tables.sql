@@ -13,18 +13,9 @@ CREATE TABLE input (
   happened TIMESTAMP_LTZ(3) METADATA FROM 'timestamp',
   WATERMARK FOR happened AS happened - INTERVAL '${lateness_s}' SECOND
 ) WITH (
-  'connector' = 'kafka',
   'topic' = 'in',
-  'properties.bootstrap.servers' = '${brokers}',
-  'properties.group.id' = 'nexmark${copy}',
-  'properties.reconnect.backoff.max.ms' = '200',
-  'properties.retry.backoff.ms' = '50',
-  'properties.request.timeout.ms' = '5000',
-  'properties.metadata.max.age.ms' = '5000',
-  'properties.fetch.min.bytes' = '65536',
-  'properties.fetch.max.wait.ms' = '50',
-  'scan.startup.mode' = '${start}',
-  'format' = 'json'
+  'format' = 'json',
+  ${source}
 );
 
 CREATE TEMPORARY VIEW persons AS
@@ -44,14 +35,7 @@ CREATE TABLE records (
   n BIGINT,
   told STRING
 ) WITH (
-  'connector' = 'kafka',
   'topic' = 'out${copy}',
-  'properties.bootstrap.servers' = '${brokers}',
-  'properties.reconnect.backoff.max.ms' = '200',
-  'properties.retry.backoff.ms' = '50',
-  'properties.request.timeout.ms' = '5000',
-  'properties.metadata.max.age.ms' = '5000',
-  'properties.linger.ms' = '50',
   'key.format' = 'raw',
   'key.fields' = 'k',
   'value.format' = 'json',
@@ -63,14 +47,7 @@ CREATE TABLE cells (
   window_ms BIGINT,
   `count` BIGINT
 ) WITH (
-  'connector' = 'kafka',
   'topic' = 'out${copy}',
-  'properties.bootstrap.servers' = '${brokers}',
-  'properties.reconnect.backoff.max.ms' = '200',
-  'properties.retry.backoff.ms' = '50',
-  'properties.request.timeout.ms' = '5000',
-  'properties.metadata.max.age.ms' = '5000',
-  'properties.linger.ms' = '50',
   'key.format' = 'raw',
   'key.fields' = 'k',
   'value.format' = 'json',

@@ -1,6 +1,6 @@
 """The jobs of workloads/jobs, each a text of SQL by name and version, filled in for a place. Pure but for reading them.
 
-    workloads/jobs/keyed-count.v1.sql + ${brokers}, ${guarantee} … + SET 'parallelism.default' … ─▶ one script
+    workloads/jobs/keyed-count.v1.sql + ${source}, ${out_sink} … + SET 'parallelism.default' … ─▶ one script
 
 Two versions of a job that are to take over each other's state must have plans of the same shape: Flink finds the state
 of a SQL operator by its place in the whole plan.
@@ -129,12 +129,11 @@ def script(name: str, submission: Submission, brokers: Sequence[str], copy: int 
     }
     sets = "".join(f"SET '{key}' = '{_quoted(value)}';\n" for key, value in options.items())
     return sets + text.substitute(
-        brokers=",".join(brokers),
-        start="earliest-offset" if asked.start == EARLIEST else "latest-offset",
         lateness_s=f"{asked.lateness_s:.3f}",
         copy=suffix(copy),
-        out_sink=_sink(name + suffix(copy), "out", asked),
-        win_sink=_sink(name + suffix(copy), "win", asked),
+        source=_options(_source(name + suffix(copy), asked, brokers)),
+        out_sink=_options(_sink(name + suffix(copy), "out", asked, brokers)),
+        win_sink=_options(_sink(name + suffix(copy), "win", asked, brokers)),
     )
 
 
@@ -156,13 +155,40 @@ def _from(submission: Submission) -> dict[str, str]:
     return {"execution.state-recovery.path": submission.savepoint, **kept}
 
 
-def _sink(name: str, topic: str, asked: JobSettings) -> str:
+def _kafka(brokers: Sequence[str]) -> dict[str, str]:
+    """Return what every table on Kafka has in common: a client that is back soon after brokers are."""
+    return {
+        "connector": "kafka",
+        "properties.bootstrap.servers": ",".join(brokers),
+        "properties.reconnect.backoff.max.ms": "200",
+        "properties.retry.backoff.ms": "50",
+        "properties.request.timeout.ms": "5000",
+        "properties.metadata.max.age.ms": "5000",
+    }
+
+
+def _source(name: str, asked: JobSettings, brokers: Sequence[str]) -> dict[str, str]:
+    """Return the options of the input; `name` is its reader's group."""
+    return {
+        **_kafka(brokers),
+        "properties.group.id": name,
+        "properties.fetch.min.bytes": "65536",
+        "properties.fetch.max.wait.ms": "50",
+        "scan.startup.mode": "earliest-offset" if asked.start == EARLIEST else "latest-offset",
+    }
+
+
+def _sink(name: str, topic: str, asked: JobSettings, brokers: Sequence[str]) -> dict[str, str]:
     """Return the options of one sink; a prefix of its own, because two sinks of one would fence each other off."""
-    options = {"sink.delivery-guarantee": asked.guarantee}
+    options = {**_kafka(brokers), "properties.linger.ms": "50", "sink.delivery-guarantee": asked.guarantee}
     if asked.guarantee == EXACTLY_ONCE:
         options["sink.transactional-id-prefix"] = f"{name}-{topic}"  # the same after an upgrade: it ends what was open
         options["properties.transaction.timeout.ms"] = str(round(asked.transaction_timeout_s * 1000))
-    return ", ".join(f"'{key}' = '{value}'" for key, value in options.items())
+    return options
+
+
+def _options(options: Mapping[str, str]) -> str:
+    return ",\n  ".join(f"'{key}' = '{_quoted(value)}'" for key, value in options.items())
 
 
 def _quoted(value: str) -> str:

@@ -4,27 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from chaos.errors import CapabilityError
 from chaos.model import StackAction, StackSpec
 from chaos.stacks.etcd.stack import EtcdStack
 from chaos.stacks.etcd.versions import DEFAULT_VERSION, provide
 from chaos.store import sha256
-from chaos.targets.netns.lab import Lab, NodeSpec
 from tests.stacks.etcd.loopback import until
-from tests.stacks.lab_target import LabTarget
+from tests.stacks.lab_target import opened
 
 
 @pytest.fixture
 def lab(tmp_path):
     stack = EtcdStack.of(StackSpec(name="etcd", settings={"fsync": False}))
-    try:
-        opened = Lab.open([NodeSpec(name=n.name, role=n.role) for n in stack.nodes()], base=tmp_path / "labs")
-    except CapabilityError as error:
-        pytest.fail(f"these tests need a lab: {error}")
-    with opened:
-        target = LabTarget(opened)
+    with opened(stack, tmp_path) as target:
         stack.up(target, tmp_path / "logs")
-        yield stack, target, opened
+        yield stack, target, target.lab
 
 
 @pytest.mark.real

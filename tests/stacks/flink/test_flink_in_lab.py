@@ -5,14 +5,12 @@ from dataclasses import replace
 import pytest
 
 from chaos.conformance import check_stack
-from chaos.errors import CapabilityError
 from chaos.model import StackAction, StackSpec
 from chaos.probes.flink import ClusterProbe, JobProbe
 from chaos.stacks.flink.logs import suspicious_lines
 from chaos.stacks.flink.stack import FlinkStack
-from chaos.targets.netns.lab import Lab, NodeSpec
 from tests.stacks.etcd.loopback import until
-from tests.stacks.lab_target import LabTarget
+from tests.stacks.lab_target import opened
 
 SETTINGS = {"taskmanagers": 2, "scheduler": "adaptive"}
 
@@ -21,12 +19,7 @@ SETTINGS = {"taskmanagers": 2, "scheduler": "adaptive"}
 def flink(tmp_path_factory):
     stack = FlinkStack.of(StackSpec(name="flink", settings=SETTINGS))
     folder = tmp_path_factory.mktemp("flink")
-    try:
-        lab = Lab.open([NodeSpec(name=n.name, role=n.role) for n in stack.nodes()], base=folder / "labs")
-    except CapabilityError as error:
-        pytest.fail(f"these tests need a lab: {error}")
-    with lab:
-        target = LabTarget(lab)
+    with opened(stack, folder) as target:
         check_stack(stack, target, folder / "logs")
         yield stack, target
 

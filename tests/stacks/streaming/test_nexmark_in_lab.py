@@ -11,13 +11,11 @@ from dataclasses import replace
 import pytest
 
 from chaos.clock import ns
-from chaos.errors import CapabilityError
 from chaos.model import StackSpec
 from chaos.stacks.flink import jobs, operations
 from chaos.stacks.streaming.stack import StreamingStack
-from chaos.targets.netns.lab import Lab, NodeSpec
 from tests.stacks.etcd.loopback import until
-from tests.stacks.lab_target import LabTarget
+from tests.stacks.lab_target import opened
 from tests.stacks.streaming import auction
 from tests.stacks.streaming.test_streaming_in_lab import FEEDER, brokers, topics, traffic
 
@@ -31,12 +29,7 @@ def stack_and_target(tmp_path_factory):
     stack = StreamingStack.of(StackSpec(name="streaming", settings={"flink": {"job": {"name": "nexmark-q0"}}}))
     folder = tmp_path_factory.mktemp("nexmark")
     stack.provide((), print)
-    try:
-        lab = Lab.open([NodeSpec(name=n.name, role=n.role) for n in stack.nodes()], base=folder / "labs")
-    except CapabilityError as error:
-        pytest.fail(f"these tests need a lab: {error}")
-    with lab:
-        target = LabTarget(lab)
+    with opened(stack, folder) as target:
         stack.up(target, folder / "logs")
         stop(stack)
         yield stack, target

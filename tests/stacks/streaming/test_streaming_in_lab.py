@@ -10,12 +10,10 @@ from pathlib import Path
 import pytest
 
 from chaos.conformance import check_stack
-from chaos.errors import CapabilityError
 from chaos.model import StackAction, StackSpec
 from chaos.stacks.streaming.stack import StreamingStack, split
-from chaos.targets.netns.lab import Lab, NodeSpec
 from tests.stacks.etcd.loopback import until
-from tests.stacks.lab_target import LabTarget
+from tests.stacks.lab_target import opened
 
 FEEDER = Path(__file__).with_name("feeder.py")
 RATE, FED_S_MAX = 200, 240
@@ -26,12 +24,7 @@ def streaming(tmp_path_factory):
     stack = StreamingStack.of(StackSpec(name="streaming"))
     folder = tmp_path_factory.mktemp("streaming")
     stack.provide((), print)
-    try:
-        lab = Lab.open([NodeSpec(name=n.name, role=n.role) for n in stack.nodes()], base=folder / "labs")
-    except CapabilityError as error:
-        pytest.fail(f"these tests need a lab: {error}")
-    with lab:
-        target = LabTarget(lab)
+    with opened(stack, folder) as target:
         began = time.monotonic()
         check_stack(stack, target, folder / "logs")
         say(split(stack.phases, time.monotonic() - began))
