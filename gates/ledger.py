@@ -66,8 +66,9 @@ class Ledger:
     `output` and `windows`: topics as they were read back; left out, the log alone is judged. `window`: their length;
     those that a watermark `watermark_delay` behind the newest record need not have closed are not owed.
     `completeness`: at-least-once tolerates what came out twice, at-most-once what did not come out, each for up to
-    a share `tolerated` of them. Fewer than `records_min` acknowledged ones can't tell, be it in the run or since the
-    first fault was injected.
+    a share `tolerated` of them. `ordered: false`, of a job that deals a key's records out to several tasks: what comes
+    out behind a later one of its key is told and not judged. Fewer than `records_min` acknowledged ones can't tell, be
+    it in the run or since the first fault was injected.
     """
 
     input: str = "in"
@@ -77,6 +78,7 @@ class Ledger:
     watermark_delay_s: float = 5.0
     completeness: Literal["exact", "at-least-once", "at-most-once"] = "exact"
     tolerated_share: float | None = None
+    ordered: bool = True
     records_min: int = 100
 
     def __post_init__(self) -> None:
@@ -132,6 +134,8 @@ class Ledger:
         return Verdict(status=Status.PASS, summary=self._praise(books, findings), numbers=numbers)
 
     def _tolerable(self, found: Finding, books: Books) -> bool:
+        if found.kind == "reordered" and not self.ordered:
+            return True
         if found.kind not in TOLERATED[self.completeness]:
             return False
         if self.tolerated_share is None or "counted" in found.kind:  # one lost makes all later counts of its key low
@@ -145,7 +149,8 @@ class Ledger:
         if not self.output:
             return f"{said}: each acknowledged one is in topic {self.input}, each once and in order"
         kept = [f"{found.kind} {found.count:,} ({percent(found.count / max(1, n))})" for found in tolerated]
-        how = f"{self.completeness} tolerates: {listed(kept)}" if kept else f"each once in {self.output}, in order"
+        terms = self.completeness if self.ordered else f"{self.completeness} in any order"
+        how = f"{terms} tolerates: {listed(kept)}" if kept else f"each once in {self.output}, in order"
         counts = "" if books.numbers["counted"] == 0 or kept else ", rightly counted"
         windows = f"; {books.numbers['windows']:,} windows as recounted" if self.windows and not kept else ""
         return f"{said}: {how}{counts}{windows}"

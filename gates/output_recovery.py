@@ -1,7 +1,7 @@
 """The shape of a recovery: how soon it shows, how deep and long it is, how much work is late, when all is made up for.
 
     records       sent, by their intended moments ──▶ /
-                                                    / /▔▔ caught up, for a bucket: no further behind than usual
+                                                    / /▔▔ caught up: no further behind than usual, for a bucket
                                                   / /
                                                 /   │  ← late: the greatest distance, in seconds of traffic
                            seen in the output /─────╯
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gates.visible import Ways
 
 GRID_NS = ns(0.05)
-ROOM = 1.1  # above the most that the output was behind in steady is still usual
+ROOM = 1.1  # a tenth above the most that the output was behind in steady is still usual
 DIP = 0.5  # of the steady rate: below it a bucket belongs to the dip
 RECORDS_MIN = 50  # sent in the second half of steady: of fewer there is no rate
 
@@ -42,20 +42,25 @@ RECORDS_MIN = 50  # sent in the second half of steady: of fewer there is no rate
 class OutputRecovery:
     """Within `limit` after every fault `output` has made up for what was late; never more than `late` of work is owed.
 
-    Usual is the most that the output was behind in the second half of steady, and a tenth. Owed are the records that
-    are in the output, or that producers were told are stored. `late` in seconds of the steady traffic; left out, it is
-    told and not judged. A `bucket` is how the dip is counted: longer than a checkpoint, by which committed output comes
-    in jumps.
+    Usual is the most that the output was behind in the second half of steady, and a tenth or `within` of the traffic,
+    whichever is more: a few seconds don't show the worst of the usual. It has made up for it when it has been so for a
+    `bucket`, and a relapse counts if it lasts longer than one; a shorter one is a hiccup, that output-latency and
+    output-continues judge. Owed are the records that are in the output, or that producers were told are stored. `late`
+    in seconds of the steady traffic; left out, it is told and not judged. A `bucket` is also how the dip is counted:
+    longer than a checkpoint, by which committed output comes in jumps.
     """
 
     limit_s: float
     late_s: float | None = None
     output: str = "out"
     bucket_s: float = 2.0
+    within_s: float = 0.25
 
     def __post_init__(self) -> None:
         if self.limit_s <= 0:
             raise ValueError("limit: above 0; write e.g. 10s")
+        if self.within_s < 0:
+            raise ValueError("within: 0 or more; write e.g. 250ms")
         if self.bucket_s < 0.1:
             raise ValueError("bucket: too short for a rate; write 100ms or more")
 
@@ -101,9 +106,10 @@ class OutputRecovery:
 
     def _one(self, debt: _Debt, usual: _Curve, fault: FaultSpan, span: RecoverySpan) -> dict[str, Any]:
         curve = debt.within((fault.asked_ns, span.end_ns))
-        behind = np.flatnonzero(curve.behind > ROOM * usual.most + 1)
-        last_ns = int(curve.times_ns[behind[-1]]) if behind.size else span.start_ns
-        caught_up = not behind.size or span.end_ns - last_ns > ns(self.bucket_s)
+        threshold = max(ROOM * usual.most + 1, usual.most + self.within_s * usual.rate_per_s)
+        behind = curve.times_ns[curve.behind > threshold]
+        last_ns = self._last(behind, span.start_ns)
+        caught_up = span.end_ns - last_ns > ns(self.bucket_s)
         took_s = max(0.0, (last_ns - span.start_ns) / NS)
         late_s = curve.most / usual.rate_per_s
         shares = curve.rates(self.bucket_s) / usual.rate_per_s
@@ -112,11 +118,21 @@ class OutputRecovery:
             "occurrence": span.occurrence,
             "caught_up_s": took_s if caught_up else None,
             "late_s": late_s,
-            "detect_s": (int(curve.times_ns[behind[0]]) - fault.asked_ns) / NS if behind.size else None,
+            "detect_s": (int(behind[0]) - fault.asked_ns) / NS if behind.size else None,
             "dip_share": max(0.0, 1 - float(shares.min())) if shares.size else None,
             "dip_s": float(np.count_nonzero(shares < DIP)) * self.bucket_s,
             "status": self._status(caught_up, took_s, late_s).name,
         }
+
+    def _last(self, behind_ns: Ints, end_ns: int) -> int:
+        """Return the last moment of being behind that is of a fault which ended at `end_ns`, or of a relapse.
+
+        Moments less than a bucket apart are one stretch.
+        """
+        bucket_ns = ns(self.bucket_s)
+        stretches = np.split(behind_ns, np.flatnonzero(np.diff(behind_ns) > bucket_ns) + 1) if behind_ns.size else []
+        lasting = [one[-1] for one in stretches if one[0] <= end_ns + bucket_ns or one[-1] - one[0] > bucket_ns]
+        return int(max(lasting, default=end_ns))
 
     def _status(self, caught_up: bool, took_s: float, late_s: float) -> Status:
         if took_s > self.limit_s or (self.late_s is not None and late_s > self.late_s):

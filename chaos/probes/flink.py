@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from chaos.clock import MonotonicClock
 from chaos.model import Reading
-from chaos.stacks.flink import jobs, roles
-from chaos.stacks.flink.rest import FlinkRest, Job, RestError, Subtask, Vertex
+from chaos.stacks.flink import jobs
+from chaos.stacks.flink.rest import FlinkRest, Job, RestError, Vertex
+from chaos.stacks.flink.stack import working
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from chaos.ports import Clock
     from chaos.stacks.crew import Lab
@@ -47,7 +48,7 @@ class ClusterProbe:
 
     Readings: "up" of each JobManager (it answers for itself) and TaskManager (the leader has it registered); "leader"
     1 or 0 of each JobManager, as ZooKeeper has it; "running" 1 or 0 of each TaskManager: does it run a task of the job?
-    Its text names the operators in its tasks, and "any".
+    Its text is all that `running: …` may call it.
     """
 
     stack: FlinkStack
@@ -80,7 +81,7 @@ class ClusterProbe:
         managers = self.stack.jobmanagers_on(self.target)
         there = _answered(partial(managers.ask, FlinkRest.taskmanagers, timeout_s / 2))
         there_are = [job_id for job_id in (self.stack.job_id, *self.stack.twins) if job_id]
-        work = _answered(partial(managers.ask, partial(_work, job_ids=there_are), timeout_s / 2))
+        work = _answered(partial(managers.ask, partial(working, job_ids=there_are), timeout_s / 2))
         for name in self.stack.settings.taskmanager_names:
             yield self._reading("up", name, _registered(there, name))
             if isinstance(work, RestError):
@@ -182,16 +183,6 @@ class JobProbe:
 def short(vertex: Vertex) -> str:
     """Return the first operator of a chain: "Source: input[1] -> Calc[2]" is "Source: input[1]"."""
     return vertex.name.split(" -> ")[0]
-
-
-def _work(rest: FlinkRest, job_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    """Return TaskManager → the operators in the tasks that it runs, of whichever job; nothing while there is none."""
-    found: dict[str, list[str]] = {}
-    for job_id, vertex in ((one, vertex) for one in job_ids for vertex in rest.job(one).vertices):
-        subtasks: Sequence[Subtask] = rest.subtasks(job_id, vertex.id)
-        for name in roles.carriers(subtasks):
-            found.setdefault(name, [roles.ANY]).extend(roles.operators(vertex.name))
-    return {name: tuple(dict.fromkeys(operators)) for name, operators in found.items()}
 
 
 def _answered(question: Callable[[], Answer]) -> Answer | RestError:

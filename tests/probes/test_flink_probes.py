@@ -47,7 +47,7 @@ def test_who_is_registered_is_up_and_who_has_tasks_runs(ask):
     assert [found["up", f"taskmanager{n}"].value for n in (1, 2, 3)] == [1.0, 1.0, None]
     assert "not registered" in found["up", "taskmanager3"].why
     assert [found["running", f"taskmanager{n}"].value for n in (1, 2, 3)] == [1.0, 0.0, 0.0]
-    assert found["running", "taskmanager1"].text == "any, input, Calc"
+    assert found["running", "taskmanager1"].text == "any, input, Calc, source"
 
 
 def test_a_job_is_told_by_counters(ask):

@@ -60,6 +60,12 @@ JOBS: Mapping[str, Kind] = MappingProxyType(
             reads=("in",),
             writes=("out", "win"),
         ),
+        "spread": Kind(
+            about="every record again, dealt out to whoever is free",
+            tables="keyed-count.tables",
+            reads=("in",),
+            writes=("out",),
+        ),
         **{f"nexmark-{query}": _nexmark(about) for query, about in NEXMARK.items()},
         "numbers": Kind(about="counts numbers that it makes itself; needs no Kafka"),
     }

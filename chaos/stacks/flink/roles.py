@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from chaos.stacks.flink.rest import Job, Subtask, Vertex
+    from chaos.stacks.flink.rest import Job, Subtask
 
 ANY = "any"  # stands for whatever operator
+SOURCE = "source"  # stands for whatever reads
 _BETWEEN = re.compile(r" -> |, |[()]")
 _NUMBER = re.compile(r"\[\d+\]")
 _SESSION = re.compile(r"^(0x[0-9a-f]+):$")
@@ -56,9 +57,19 @@ def operators(vertex: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, named)))
 
 
-def matching(job: Job, wanted: str) -> tuple[Vertex, ...]:
-    """Return the vertices in which an operator of that name is chained; all of them for "any" and ""."""
-    return tuple(v for v in job.vertices if wanted in ("", ANY) or wanted in operators(v.name))
+def titles(vertices: Iterable[str]) -> tuple[str, ...]:
+    """Return all that a TaskManager with tasks of these vertices may be called, as `running: …` has it.
+
+    "any" and each operator; "source" of one that reads, however its table is called, and "Calc without source" of one
+    that does not.
+    """
+    vertices = tuple(vertices)
+    named = dict.fromkeys(name for vertex in vertices for name in operators(vertex))
+    if not named:
+        return ()
+    reads = any(vertex.startswith("Source: ") for vertex in vertices)
+    besides = (SOURCE,) if reads else tuple(f"{name} without {SOURCE}" for name in named)
+    return (ANY, *named, *besides)
 
 
 def carriers(subtasks: Iterable[Subtask]) -> tuple[str, ...]:

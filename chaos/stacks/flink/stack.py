@@ -215,11 +215,12 @@ class FlinkStack:
 
     def carriers(self, vertex: str, timeout_s: float) -> tuple[str, ...]:
         """Return the TaskManagers that run a task with this operator; none if nobody answers."""
-        ask = partial(_carriers, job=self.job_id, wanted=vertex)
         try:
-            return self.running.jobmanagers.ask(ask, timeout_s) if self.job_id else ()
+            ask = partial(working, job_ids=[self.job_id] if self.job_id else [])
+            work = self.running.jobmanagers.ask(ask, timeout_s)
         except RestError:
             return ()
+        return tuple(name for name, titles in work.items() if (vertex or roles.ANY) in titles)
 
     # ------------------------------------------------------------ looking
 
@@ -364,9 +365,14 @@ def _run(rest: FlinkRest, *, runner: Path, script: str) -> str:
     return rest.run_sql(rest.upload(runner), script)
 
 
-def _carriers(rest: FlinkRest, *, job: str, wanted: str) -> tuple[str, ...]:
-    vertices = roles.matching(rest.job(job), wanted)
-    return roles.carriers(subtask for vertex in vertices for subtask in rest.subtasks(job, vertex.id))
+def working(rest: FlinkRest, *, job_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Return TaskManager → all that it may be called for its tasks of these jobs, as roles.titles has it."""
+    found: dict[str, list[str]] = {}
+    for job_id in job_ids:
+        for vertex in rest.job(job_id).vertices:
+            for name in roles.carriers(rest.subtasks(job_id, vertex.id)):
+                found.setdefault(name, []).append(vertex.name)
+    return {name: roles.titles(vertices) for name, vertices in found.items()}
 
 
 def _pending(rest: FlinkRest, job_id: str) -> list[float]:

@@ -70,11 +70,18 @@ def test_the_operators_in_a_vertex_are_known_by_their_names(name, operators):
     assert roles.operators(name) == (operators or over)
 
 
-def test_a_vertex_is_found_by_an_operator_in_it():
-    running = job(vertex(1, "Source: input[1] -> Calc[2]"), vertex(2, "OverAggregate[5] -> Calc[6]"))
-    assert [v.id for v in roles.matching(running, "OverAggregate")] == ["v2"]
-    assert [v.id for v in roles.matching(running, "any")] == ["v1", "v2"]
-    assert roles.matching(running, "Over") == roles.matching(running, "Join") == ()
+def test_a_taskmanager_is_called_by_the_operators_in_its_tasks():
+    assert roles.titles(["OverAggregate[5] -> Calc[6]"]) == (
+        ("any", "OverAggregate", "Calc", "OverAggregate without source", "Calc without source")
+    )
+    assert roles.titles([]) == ()
+
+
+def test_a_reader_is_one_whatever_its_table_is_called_and_may_be_kept_out():
+    reader, writer = "Source: KafkaSource-default.input", "Calc[2] -> counts[3]: Writer"
+    assert "source" in roles.titles([reader])
+    assert "Calc without source" in roles.titles([writer])
+    assert not {"Calc without source", "KafkaSource-default.input without source"} & {*roles.titles([reader, writer])}
 
 
 def test_an_idle_or_starting_taskmanager_carries_nothing():
