@@ -42,6 +42,8 @@ class Draft:
     steps: Sequence[Step | None]
     gates: Sequence[NamedGate | None]
     promised: Sequence[tuple[Where, NamedGate]] = ()
+    beside: Load | None = None  # a second load
+    serves: Sequence[str] = ()  # workloads that the stack has servers for; none: it doesn't say
     keys: Sequence[str] = ()  # that a file may have
     operations: Sequence[str] | None = None  # that the stack has; None: it doesn't say
     impossible: Mapping[str, str] = field(default_factory=dict)  # operations that it can't do as it is set → why
@@ -82,9 +84,14 @@ def _problems(draft: Draft, root: yaml.MappingNode) -> Iterator[Problem]:
     for where, gate in draft.judged:
         for message in _window(gate, draft):
             yield where, message
-    yield from _short_load(draft)
-    yield from _too_few_users(draft)
+    for key, load in (("load", draft.load), ("beside", draft.beside)):
+        if load is not None:
+            problems = itertools.chain(_short_load(load, draft), _too_few_users(load), _unserved(load, draft))
+            yield from (((key, *where), message) for where, message in problems)
     yield from _unpaced(draft)
+    yield from _beside(draft)
+    yield from _of_no_load(draft)
+    yield from _unread_topics(draft)
 
 
 # ---------------------------------------------------------------- one step
@@ -282,31 +289,66 @@ def _recovery(name: str, steps: Sequence[Step], duration_s: float, needed_s: flo
         )
 
 
-def _short_load(draft: Draft) -> Iterator[Problem]:
+def _short_load(load: Load, draft: Draft) -> Iterator[Problem]:
     """Yield a problem for a shape that ends before the run does, or whose peak does before t = 0."""
-    if draft.load is None or draft.duration_s is None or draft.warm_up_s is None:
+    if draft.duration_s is None or draft.warm_up_s is None:
         return
-    stages, lasting_s = draft.load.stages, draft.warm_up_s + draft.duration_s
+    stages, lasting_s = load.stages, draft.warm_up_s + draft.duration_s
     if peak_lasts_s(stages) < draft.warm_up_s:
         message = (
             f"its peak is held for {_text(peak_lasts_s(stages))}, and t = 0 comes after a warm-up of"
             f" {_text(draft.warm_up_s)} at the peak; hold it for longer"
         )
-        yield ("load", "shape"), message
+        yield ("shape",), message
     elif (left_s := lasts_s(stages) - peak_at_s(stages)) < lasting_s:
         message = (
             f"it ends {_text(left_s)} after its peak is reached, and warm-up and duration are {_text(lasting_s)};"
             f" leave out its hold, then it holds to the end"
         )
-        yield ("load", "shape"), message
+        yield ("shape",), message
 
 
-def _too_few_users(draft: Draft) -> Iterator[Problem]:
+def _too_few_users(load: Load) -> Iterator[Problem]:
     """Yield a problem for generator processes without a user."""
-    load = draft.load
-    if load is not None and load.processes > load.users:
+    if load.processes > load.users:
         sharing = f"{load.processes} processes share {counted(load.users, 'user')}, and each needs one"
-        yield ("load", "processes"), f"{sharing}; write {load.users} or less, or raise users"
+        yield ("processes",), f"{sharing}; write {load.users} or less, or raise users"
+
+
+def _unserved(load: Load, draft: Draft) -> Iterator[Problem]:
+    """Yield a problem for a load that nothing in the stack would answer."""
+    if draft.serves and load.workload not in draft.serves:
+        yield (load.workload,), f"nothing in this stack answers {load.workload}; it serves {' and '.join(draft.serves)}"
+
+
+def _beside(draft: Draft) -> Iterator[Problem]:
+    """Yield a problem for a second load that can't be told from the first, or has no rate of its own."""
+    load, beside = draft.load, draft.beside
+    if beside is None:
+        return
+    if load is not None and beside.workload == load.workload:
+        why = f"load has {load.workload} already, and the two could not be told apart; raise its rate instead"
+        yield ("beside", beside.workload), why
+    if beside.rate_per_s is None:
+        yield ("beside", "rate"), "a second load goes at a stated rate; write e.g. rate: 200/s"
+
+
+def _unread_topics(draft: Draft) -> Iterator[Problem]:
+    """Yield a problem for a gate that judges topics which no load reads back after the run."""
+    loads = [load for load in (draft.load, draft.beside) if load is not None and "read" in load.settings]
+    read = {topic for load in loads for topic in (load.settings.get("topic"), *load.settings["read"])}
+    for where, gate in draft.judged if loads else ():
+        if missing := [topic for topic in getattr(gate.gate, "topics", ()) if topic not in read]:
+            names = ", ".join(missing)
+            yield where, f"{gate.name} judges {names}, which nobody reads back; write read: [{names}, …] in the load"
+
+
+def _of_no_load(draft: Draft) -> Iterator[Problem]:
+    """Yield a problem for a gate that judges a load which there is not."""
+    there = [load.workload for load in (draft.load, draft.beside) if load is not None]
+    for where, gate in draft.judged:
+        if gate.of and draft.load is not None and gate.of not in there:
+            yield where, f"of: no load here is of {gate.of}; there is {' and '.join(there)}"
 
 
 def _unpaced(draft: Draft) -> Iterator[Problem]:

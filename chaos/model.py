@@ -390,6 +390,7 @@ class NamedGate:
     expect_fail: str = ""  # why, with the upstream thread; empty: must pass
     stops_run: bool = False  # asked while the run goes on; its first certain FAIL ends the run early
     published: str = ""  # what somebody else has measured, and where it says so: told beside, never judged by
+    of: str = ""  # the workload of the load that it judges; "": the experiment's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -411,6 +412,7 @@ class Experiment:
     duration_s: float
     gates: tuple[NamedGate, ...]
     about: str = ""
+    beside: Load | None = None  # a second load, of another workload, at a stated rate
     warm_up_s: float = 3.0  # at full load, before t = 0; belongs to no window
     steps: tuple[Step, ...] = ()
     abort_when: AbortWhen = AbortWhen()
@@ -496,6 +498,7 @@ class LoadStatus:
     lag_p99_s: float = 0.0  # send time minus intended time
     offered_per_s: float = 0.0
     why: str = ""
+    parts: Mapping[str, Any] = field(default_factory=dict)  # of two loads: workload → what its own generators said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

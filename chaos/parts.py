@@ -365,9 +365,10 @@ class MarksForm(Form):
     because: str = ""
     stops_run: bool = False
     published: str = ""
+    of: str = ""
 
 
-MARKS = ("expect", "because", "stops-run", "published")
+MARKS = ("expect", "because", "stops-run", "published", "of")
 
 
 def read_gate(node: yaml.Node, page: Page, tables: Tables) -> NamedGate | None:
@@ -393,4 +394,4 @@ def read_gate(node: yaml.Node, page: Page, tables: Tables) -> NamedGate | None:
     if marks.expect == "pass" and marks.because:
         page.problem(found["because"][0], "a reason for what; add expect: fail, or leave it out")
     read = NamedGate(name=str(name.value), gate=gate, kind=str(kind.value), stops_run=marks.stops_run)
-    return dataclasses.replace(read, expect_fail=marks.because, published=marks.published)
+    return dataclasses.replace(read, expect_fail=marks.because, published=marks.published, of=marks.of)

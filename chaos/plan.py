@@ -29,7 +29,7 @@ from workloads import WORKLOADS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from chaos.model import Action, Experiment, NamedGate, Node, Selector, Step, Topology
+    from chaos.model import Action, Experiment, Load, NamedGate, Node, Selector, Step, Topology
 
 __all__ = ["Tick", "TickKind", "Timeline", "chance", "choose", "describe", "holders", "plan", "rate_per_s", "wanted"]
 
@@ -99,7 +99,8 @@ def plan(experiment: Experiment, topology: Topology) -> Timeline:
 
 def rate_per_s(experiment: Experiment) -> float:
     """Return the rate that was asked for, or an assumed one where only a calibration or the stack itself says it."""
-    return experiment.load.rate_per_s or ASSUMED_PER_S * (experiment.load.calibrated_share or 2.0)
+    own = experiment.load.rate_per_s or ASSUMED_PER_S * (experiment.load.calibrated_share or 2.0)
+    return own + (experiment.beside.rate_per_s or 0.0 if experiment.beside else 0.0)
 
 
 def _lead_in_s(experiment: Experiment) -> float:
@@ -193,15 +194,11 @@ def _setting(timeline: Timeline, versions: Sequence[str], recording: str) -> lis
     run = list(versions) or asked or [f"the default of {experiment.stack.name}"]
     roles = dict.fromkeys(node.role for node in timeline.topology.nodes)
     nodes = ", ".join(counted(len(timeline.topology.with_role(role)), role) for role in roles)
-    rate = "closed loop" if load.closed_loop else f"{load.rate_per_s:g}/s" if load.rate_per_s else "calibrated"
-    if load.calibrated_share:
-        rate = f"{format_share(load.calibrated_share)} of what a calibration finds"
-    lies = load.settings.get("sabotage")
     return [
         f"stack      {experiment.stack.name}: {nodes}",
         *(f"{'' if number else 'version':<11}{one}" for number, one in enumerate(run)),
-        f"load       {load.workload}, {rate}, {counted(load.users, 'user')}, timeout {_text(load.timeout_s)}",
-        *([f"{'':<11}SABOTAGED: {lies}; such a run promotes nothing"] if lies else []),
+        *_load_text("load", load),
+        *(_load_text("beside", experiment.beside) if experiment.beside else ()),
         f"takes      {_text(experiment.duration_s)} after ramp and warm-up, {_text(round(timeline.total_s))} in all",
         f"recording  {recording or f'about {size(timeline.recording_bytes)}'}",
         f"seed       {experiment.seed}",
@@ -282,6 +279,15 @@ def _hit_text(hit: Hit, experiment: Experiment, voters: Sequence[str]) -> str:
     return f"{said}; {left}" + ("" if hit.quorum_holds else f": NO QUORUM from {_text(hit.away_at_s)}")
 
 
+def _load_text(what: str, load: Load) -> Iterator[str]:
+    rate = "closed loop" if load.closed_loop else f"{load.rate_per_s:g}/s" if load.rate_per_s else "calibrated"
+    if load.calibrated_share:
+        rate = f"{format_share(load.calibrated_share)} of what a calibration finds"
+    yield f"{what:<11}{load.workload}, {rate}, {counted(load.users, 'user')}, timeout {_text(load.timeout_s)}"
+    if lies := load.settings.get("sabotage"):
+        yield f"{'':<11}SABOTAGED: {lies}; such a run promotes nothing"
+
+
 def _gate_text(named: NamedGate) -> str:
     during = getattr(
         named.gate, "during", Span.RECOVERY if Span.RECOVERY in getattr(named.gate, "needs", ()) else "run"
@@ -289,7 +295,8 @@ def _gate_text(named: NamedGate) -> str:
     settings = _settings(named.gate)
     kind = "" if named.kind in ("", named.name) else named.kind
     said = ": ".join(part for part in (kind, settings) if part)
-    marks = ["ends the run at the first certain no"] * named.stops_run
+    marks = [f"of {named.of}"] * bool(named.of)
+    marks += ["ends the run at the first certain no"] * named.stops_run
     marks += [f"known to fail: {named.expect_fail}"] * bool(named.expect_fail)
     return "; ".join([f"{named.name}{f' ({said})' if said else ''}, during {during}", *marks])
 

@@ -233,6 +233,15 @@ class GrantsAccess(Protocol):
         ...
 
 
+@runtime_checkable
+class ServesSeveral(Protocol):
+    """A stack whose workloads do not all talk to the same servers."""
+
+    def serving(self, workload: str) -> Mapping[str, str]:
+        """Return server → host:port for the clients of a workload; UsageError if the stack has none for it."""
+        ...
+
+
 LAG = "lag"  # among a StackKind's readings: its stacks are a TellsLag
 
 

@@ -27,7 +27,8 @@ import numpy as np
 import pyarrow as pa
 
 from chaos.errors import RecordingError
-from chaos.model import Event, EventKind, Reading, to_json
+from chaos.loads import apart
+from chaos.model import Event, Reading, to_json
 from chaos.room import CAP_BYTES, FREE_BYTES_MIN
 from chaos.streams import (
     END_OF_STREAM,
@@ -43,7 +44,7 @@ from chaos.streams import (
     read_stream,
     table_of,
 )
-from chaos.windows import Windows, windows
+from chaos.windows import Windows, why_ended, windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -371,12 +372,17 @@ class Recording:
         cut = tuple(f"generator {name} was cut short" for name in self.cut_short)
         standing = ("the harness died before its target was gone",) if self.run.get("torn_down") is False else ()
         torn = tuple(note for note in (*self.notes, *self.parts.notes, self._probed[1]) if note)
-        return _why_ended(self.events) + standing + torn + cut
+        return why_ended(self.events) + standing + torn + cut
 
     @cached_property
     def cut_short(self) -> Mapping[str, int]:
         """Generator that never closed → the time up to which its operations are known to be recorded, in ns."""
         return {name: last_return_ns(self.samples, name) for name, end in self.ends.items() if end is None}
+
+    @cached_property
+    def loads(self) -> Mapping[str, Recording]:
+        """Workload → what that load of the run saw, the experiment's own first; the whole, if there was one load."""
+        return apart(self)
 
     def columns(self, *names: str) -> tuple[np.ndarray[Any, Any], ...]:
         """Return columns of `samples` as numpy arrays; a null time is NEVER_NS, a null text None."""
@@ -385,13 +391,3 @@ class Recording:
     @property
     def _place(self) -> Path:
         return self.folder if self.folder is not None else Path("a recording in memory")
-
-
-def _why_ended(events: Sequence[Event]) -> tuple[str, ...]:
-    ends = [e.detail for e in events if e.kind is EventKind.RUN and e.detail != "begin"]
-    aborts = tuple(f"the run was aborted: {e.detail}" for e in events if e.kind is EventKind.ABORT)
-    if not ends:
-        return (*aborts, "the run has no end: the harness died while it went on")
-    if ends[-1] == "complete":
-        return aborts
-    return aborts or (f"the run was {ends[-1]}",)

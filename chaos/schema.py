@@ -90,6 +90,7 @@ def _name_parts(defs: Schema, ref: Mapping[tuple[str, str], Schema], tables: Tab
         "chaosgate": {"const": 1, "description": "The version of this form."},
         "stack": _one_name(by_name("stack")),
         "load": ref["load", ""],
+        "beside": ref["load", ""],
         "steps": {"type": "array", "items": ref["step", ""]},
         "gates": {"type": "array", "items": {"anyOf": [gate, named]}, "minItems": 1},
         "slo": ref["slo", ""],

@@ -136,6 +136,7 @@ class ExperimentForm(Form):
     about: str = ""
     stack: Part
     load: Part
+    beside: Part = None
     warm_up: Duration = 3.0
     duration: Positive
     steps: Part = None
@@ -148,7 +149,7 @@ class ExperimentForm(Form):
 
 
 _NO_STEPS = "nothing is listed here; list what breaks, or leave out steps if nothing shall"
-_PARTS = ("stack", "load", "steps", "gates", "slo")
+_PARTS = ("stack", "load", "beside", "steps", "gates", "slo")
 
 
 def _is_marked(root: yaml.MappingNode, page: Page) -> bool:
@@ -167,6 +168,7 @@ def _experiment(root: yaml.MappingNode, page: Page, tables: Tables) -> Experimen
     stack = read_stack(parts["stack"], page, tables) if "stack" in parts else None
     kind = tables.stacks[stack.name] if stack else None
     traffic = read_load(parts["load"], page, tables) if "load" in parts else None
+    beside = read_load(parts["beside"], page, tables) if "beside" in parts else None
     roles = _roles([kind] if stack else tables.stacks.values())
     steps = [read_step(node, page, tables, roles) for node in items(parts.get("steps"), page, empty=_NO_STEPS)]
     steps = [_held(step, getattr(kind, "held_by", {})) for step in steps]
@@ -180,6 +182,8 @@ def _experiment(root: yaml.MappingNode, page: Page, tables: Tables) -> Experimen
         warm_up_s=read.get("warm_up"),
         duration_s=read.get("duration"),
         load=traffic,
+        beside=beside,
+        serves=serves(stack.settings) if stack and (serves := getattr(kind, "serves", None)) else (),
         steps=steps,
         gates=gates,
         promised=promised,
@@ -195,9 +199,8 @@ def _experiment(root: yaml.MappingNode, page: Page, tables: Tables) -> Experimen
     if head is None or stack is None or traffic is None:
         return None
     made = _bare(head, stack, traffic, page)
-    return dataclasses.replace(
-        made, steps=tuple(s for s in steps if s), gates=(*listed, *(gate for _, gate in promised)), slo=slo
-    )
+    judged = (*listed, *(gate for _, gate in promised))
+    return dataclasses.replace(made, beside=beside, steps=tuple(s for s in steps if s), gates=judged, slo=slo)
 
 
 def _held(step: Step | None, held_by: Mapping[str, str]) -> Step | None:

@@ -1,6 +1,7 @@
 """The traffic of a run: calibrated once for equal loads of a set, started by the engine, recorded per generator.
 
 calibrated share? ─▶ find the sustainable rate (seconds, once a set) ─▶ offer that share ─▶ processes in a client node
+a load beside it? ─▶ at its own rate, to its own servers, at the same time
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from typing import TYPE_CHECKING
 from chaos.agent.points import announce
 from chaos.errors import CapabilityError, HarnessError, WorkloadError
 from chaos.model import to_json
-from chaos.ports import GrantsAccess, Reaches, TellsLag
+from chaos.ports import GrantsAccess, Reaches, ServesSeveral, TellsLag
 from workloads import WORKLOADS
 from workloads.calibrate import calibrate
 from workloads.climb import climb
+from workloads.together import Together
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from chaos.model import Experiment, Load
     from chaos.ports import Generator, Prepared, Stack, Target, Workload
     from chaos.recording import Recorder
@@ -39,8 +43,9 @@ class Traffic:
         if not isinstance(target, Reaches) or not clients:
             raise CapabilityError(f"target {target.name}: no client node that a load generator could run in")
         access = stack.access(target) if isinstance(stack, GrantsAccess) else None
-        workload = WORKLOADS[experiment.load.workload].make(partial(target.spawn, clients[0].name), access)
-        return TrafficOfRun(experiment, stack, workload, recorder, self._rates)
+        spawn = partial(target.spawn, clients[0].name)
+        made = [WORKLOADS[load.workload].make(spawn, access) for load in (experiment.load, experiment.beside) if load]
+        return TrafficOfRun(experiment, stack, made[0], recorder, self._rates, *made[1:])
 
     def forget(self) -> None:
         """Calibrate anew from now on."""
@@ -57,19 +62,36 @@ class TrafficOfRun:
         workload: Workload,
         recorder: Recorder,
         rates: dict[str, float],
+        beside: Workload | None = None,
     ) -> None:
         self._experiment, self._stack, self._workload, self._recorder = experiment, stack, workload, recorder
-        self._rates = rates
+        self._rates, self._beside = rates, beside
         self._prepared: Prepared | None = None
 
     def prepare(self) -> str:
         """Find the rate if a calibration was asked for, and start the generator's processes."""
         load, said = self._offered()
-        self._recorder.run(load=to_json(load), load_said=said)
-        self._prepared = self._workload.prepare(
-            load, self._stack.endpoints(), self._recorder.folder, self._experiment.seed, self._recorder.folder.name
-        )
+        beside = self._experiment.beside
+        if beside is None or self._beside is None:
+            self._recorder.run(load=to_json(load), load_said=said)
+            self._prepared = self._made_ready(self._workload, load)
+            return said
+        said += f"; beside it {beside.workload}, {beside.rate_per_s:,.0f}/s"
+        self._recorder.run(load=to_json(load), beside=to_json(beside), load_said=said)
+        both: dict[str, Prepared] = {}
+        self._prepared = Together(both)  # what is ready is ended with the run, whatever becomes of the other
+        both[load.workload] = self._made_ready(self._workload, load)
+        both[beside.workload] = self._made_ready(self._beside, beside)
         return said
+
+    def _made_ready(self, workload: Workload, load: Load) -> Prepared:
+        folder = self._recorder.folder
+        return workload.prepare(load, self._serving(load), folder, self._experiment.seed, folder.name)
+
+    def _serving(self, load: Load) -> Mapping[str, str]:
+        """Return the servers that a load's clients talk to."""
+        stack = self._stack
+        return stack.serving(load.workload) if isinstance(stack, ServesSeveral) else stack.endpoints()
 
     def start(self, epoch_ns: int) -> Generator:
         """Let the traffic begin."""
@@ -109,7 +131,7 @@ class TrafficOfRun:
             raise CapabilityError("rate: this stack has no job that could fall behind; write a rate, e.g. 2000/s")
         behind = partial(self._stack.behind, LAG_TIMEOUT_S)
         folder, own = self._recorder.folder / "ramp", self._recorder.folder / "samples"
-        found = climb(self._workload, load, self._stack.endpoints(), folder, self._experiment.seed, behind)
+        found = climb(self._workload, load, self._serving(load), folder, self._experiment.seed, behind)
         own.mkdir(exist_ok=True)
         for path in (folder / "samples").iterdir():
             path.rename(own / f"ramp-{path.name}")
@@ -120,7 +142,7 @@ class TrafficOfRun:
         for attempt in range(1, CALIBRATIONS + 1):
             folder = self._recorder.folder / f"calibration-{attempt}"
             try:
-                found = calibrate(self._workload, load, self._stack.endpoints(), folder, seed=self._experiment.seed)
+                found = calibrate(self._workload, load, self._serving(load), folder, seed=self._experiment.seed)
             except WorkloadError:
                 if attempt == CALIBRATIONS:
                     raise

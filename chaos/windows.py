@@ -197,3 +197,14 @@ def _recoveries(faults: Sequence[FaultSpan], run: Window) -> tuple[RecoverySpan,
         if start_ns < min(end_ns, run[1]):
             found.append(RecoverySpan(step=fault.step, occurrence=fault.occurrence, start_ns=start_ns, end_ns=end_ns))
     return tuple(found)
+
+
+def why_ended(events: Sequence[Event]) -> tuple[str, ...]:
+    """Return why a run is not what was planned, a sentence each; empty if it came to its end."""
+    ends = [e.detail for e in events if e.kind is EventKind.RUN and e.detail != "begin"]
+    aborts = tuple(f"the run was aborted: {e.detail}" for e in events if e.kind is EventKind.ABORT)
+    if not ends:
+        return (*aborts, "the run has no end: the harness died while it went on")
+    if ends[-1] == "complete":
+        return aborts
+    return aborts or (f"the run was {ends[-1]}",)

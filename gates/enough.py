@@ -23,26 +23,35 @@ from gates.linearizable import Linearizable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from chaos.model import Experiment, Load
+    from chaos.model import Experiment, Load, NamedGate
 
 
 def too_little(experiment: Experiment) -> list[str]:
     """Return a sentence for each gate that will not be able to tell, with what would do."""
-    load = experiment.load
-    if load.rate_per_s is None or load.closed_loop:
-        return []
-    first_s = peak_at_s(load.stages) + experiment.warm_up_s
-    rate = load.rate_per_s * mean_share(load.stages, first_s, first_s + experiment.duration_s)
     return [
         f"{named.name}: {what} {needed:,} operations, about {due:,.0f} are due: raise the rate, or let it last "
         f"{_text(seconds * needed / due) if due else 'longer'}"
         for named in experiment.gates
-        for what, needed, share, seconds in _asked(named.gate, experiment)
+        if (rate := _rate_per_s(load := _load_of(named, experiment), experiment)) is not None
+        for what, needed, share, seconds in _asked(named.gate, load, experiment)
         if (due := rate * share * seconds) < needed
     ]
 
 
-def _asked(gate: Any, experiment: Experiment) -> Iterator[tuple[str, int, float, float]]:
+def _load_of(named: NamedGate, experiment: Experiment) -> Load:
+    beside = experiment.beside
+    return beside if beside is not None and named.of == beside.workload else experiment.load
+
+
+def _rate_per_s(load: Load, experiment: Experiment) -> float | None:
+    """Return the mean rate from t = 0 on; None if nobody says it."""
+    if load.rate_per_s is None or load.closed_loop:
+        return None
+    first_s = peak_at_s(load.stages) + experiment.warm_up_s
+    return load.rate_per_s * mean_share(load.stages, first_s, first_s + experiment.duration_s)
+
+
+def _asked(gate: Any, load: Load, experiment: Experiment) -> Iterator[tuple[str, int, float, float]]:
     """Yield what needs how many operations, of which share of all, in how many seconds."""
     if isinstance(gate, Latency | Errors):
         seconds = window_s(experiment, gate.during)
@@ -50,9 +59,9 @@ def _asked(gate: Any, experiment: Experiment) -> Iterator[tuple[str, int, float,
             yield _needed_by(gate), _least(gate), 1.0, seconds
         return
     since_s = experiment.duration_s - min((step.at_s for step in experiment.steps), default=0.0)
-    if isinstance(gate, Linearizable) and (share := _observing(experiment.load)) is not None:
+    if isinstance(gate, Linearizable) and (share := _observing(load)) is not None:
         yield "what reads and swaps tell needs at least", gate.observed_min, share, since_s
-    if isinstance(gate, AcknowledgedWrites) and (share := _share(experiment.load, "once")) is not None:
+    if isinstance(gate, AcknowledgedWrites) and (share := _share(load, "once")) is not None:
         yield "write-once keys need at least", gate.writes_min, share, since_s
 
 

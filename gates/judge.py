@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from chaos import __version__
 from chaos.errors import RecordingError, UsageError
 from chaos.intervals import ALPHA
+from chaos.loads import of_load
 from chaos.model import Decision, EventKind, Span, Status, Verdict
 from chaos.recording import plain, write_whole
 from gates.no_unexpected_exit import NoUnexpectedExit
@@ -85,7 +86,7 @@ def judge(recording: Recording, gates: Sequence[NamedGate]) -> Judgement:
     validity = _validity(recording, gates)
     counts = validity.status is Status.PASS  # before a death of its own, which fails the run, is told with it
     validity = replace(_with_exits(validity, recording, gates), gate=VALIDITY)
-    verdicts = [replace(ask(named.gate, recording, named.name), gate=named.name) for named in gates]
+    verdicts = [replace(ask(named.gate, recording, named.name, of=named.of), gate=named.name) for named in gates]
     if not counts:
         verdicts = [_uncounted(verdict, validity) for verdict in verdicts]
     if not gates:
@@ -94,10 +95,13 @@ def judge(recording: Recording, gates: Sequence[NamedGate]) -> Judgement:
     return replace(judgement, published={named.name: named.published for named in gates if named.published})
 
 
-def ask(gate: Gate, recording: Recording, name: str) -> Verdict:
-    """Return a gate's verdict; one that raises can't tell, and says what it raised."""
+def ask(gate: Gate, recording: Recording, name: str, *, of: str | None = None) -> Verdict:
+    """Return a gate's verdict on the run, or on what the load `of` saw of it.
+
+    One that raises can't tell, and says what it raised.
+    """
     try:
-        return gate.judge(recording)
+        return gate.judge(recording if of is None else of_load(recording, of))
     except Exception as error:  # noqa: BLE001  # a gate may be a stranger's; its trouble must not decide on a release
         raised = f"{type(error).__name__}: {error}"
         return Verdict(status=Status.INCONCLUSIVE, summary=f"gate {name} raised {raised}", numbers={"raised": raised})

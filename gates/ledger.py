@@ -93,14 +93,18 @@ class Ledger:
         if self.windows and not self.output:
             raise ValueError("output: windows are judged beside the records they count; name their topic, e.g. out")
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Topics that must be read back."""
+        return tuple(name for name in (self.input, self.output, self.windows) if name)
+
     def judge(self, recording: Recording) -> Verdict:
         """Compare the logs; what is found in a log holds, what is missing only if it was read to its end."""
         from gates.accounts import SparseError  # noqa: PLC0415  # pyarrow costs, and plan never judges
         from gates.books import Books  # noqa: PLC0415  # as above
 
-        names = [name for name in (self.input, self.output, self.windows) if name]
-        topics = {name: topic for name in names if (topic := recording.topic(name)) is not None}
-        if missing := [name for name in names if name not in topics]:
+        topics = {name: topic for name in self.topics if (topic := recording.topic(name)) is not None}
+        if missing := [name for name in self.topics if name not in topics]:
             return inconclusive(f"topic {listed(missing)} was not read back after the run", n=0)
         try:
             books = Books.of(

@@ -44,6 +44,11 @@ class OutputContinues:
         if self.limit_s <= 0:
             raise ValueError("limit: a gap is above 0; write e.g. 5s")
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Topics that must be read back."""
+        return (self.output, *self.copies)
+
     def judge(self, recording: Recording) -> Verdict:
         """Judge the longest gap that touches the window."""
         run, spans = recording.windows.run, recording.windows.select(self.during)
@@ -52,7 +57,7 @@ class OutputContinues:
         from chaos.streams import NEVER_NS  # noqa: PLC0415  # pyarrow costs, and plan never judges
         from gates.accounts import Log  # noqa: PLC0415  # as above
 
-        topics = {name: recording.topic(name) for name in (self.output, *self.copies)}
+        topics = {name: recording.topic(name) for name in self.topics}
         if missing := [name for name, topic in topics.items() if topic is None]:
             return inconclusive(f"topic {listed(missing)} was not read back after the run", n=0)
         logs = [Log.of(topic, numbered=bool(self.copies)) for topic in topics.values() if topic is not None]

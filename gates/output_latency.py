@@ -56,6 +56,11 @@ class OutputLatency:
             raise ValueError("limit: a latency is above 0; write e.g. 3s")
 
     @property
+    def topics(self) -> tuple[str, ...]:
+        """Topics that must be read back."""
+        return (self.output,)
+
+    @property
     def needs(self) -> Mapping[Span, float]:
         """Span → seconds that each such window must last."""
         return {Span.STEADY: self.limit_s + SENDING_MIN_S} if self.during is Span.STEADY else {}

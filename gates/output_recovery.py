@@ -65,6 +65,11 @@ class OutputRecovery:
             raise ValueError("bucket: too short for a rate; write 100ms or more")
 
     @property
+    def topics(self) -> tuple[str, ...]:
+        """Topics that must be read back."""
+        return (self.output,)
+
+    @property
     def needs(self) -> Mapping[Span, float]:
         """Span → seconds that each such window must last."""
         return {Span.STEADY: 2 * self.bucket_s, Span.RECOVERY: self.bucket_s}

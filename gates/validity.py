@@ -23,7 +23,7 @@ from gates.traffic import dropped, inside, traffic
 from gates.wording import at, listed, percent, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from chaos.model import Event
     from chaos.recording import Recording
@@ -56,11 +56,11 @@ class Validity:
             *(interruption or recording.why_incomplete),
             *harness_troubles(recording),
             *_versions(recording.events, followed=not interruption),
-            *(_sabotage(load_asked(recording)) if interruption else self._load(recording)),
+            *_of_each(_sabotaged if interruption else self._load, recording),
             *(_disproved(recording) if interruption else _faults(recording)),
             *heal_failures(recording),
             *_unproved_heals(recording),
-            *(() if interruption else self._windows(recording)),
+            *(() if interruption else _of_each(self._windows, recording)),
         ]
         if problems:
             return Verdict(
@@ -70,7 +70,7 @@ class Validity:
 
     def _load(self, recording: Recording) -> Iterator[str]:
         load = load_asked(recording)
-        yield from _sabotage(load)
+        yield from _sabotaged(recording)
         if not len(traffic(recording, Span.RUN).outcome):
             yield "no operation was recorded while the run went on"
         if (there := len(recording.ends)) < load.get("processes", 0):
@@ -122,9 +122,16 @@ class Validity:
                 yield f"no operation was recorded during {span}, which a gate looks at"
 
 
-def _sabotage(load: Mapping[str, Any]) -> Iterator[str]:
+def _of_each(problems: Callable[[Recording], Iterable[str]], recording: Recording) -> Iterator[str]:
+    """Yield the problems of each load of the run; which load, where there are two."""
+    for workload, one in recording.loads.items():
+        name = f"{workload}: " if len(recording.loads) > 1 else ""
+        yield from (f"{name}{problem}" for problem in problems(one))
+
+
+def _sabotaged(recording: Recording) -> Iterator[str]:
     """Say of a load that lies on purpose how it does: it makes a sound product look broken, and a broken one sound."""
-    if how := (load.get("settings") or {}).get("sabotage"):
+    if how := (load_asked(recording).get("settings") or {}).get("sabotage"):
         yield f"the load is sabotaged: {how}; to judge a release, take `sabotage` out of the load"
 
 

@@ -24,7 +24,7 @@ class Prepared:
     """A generator that is ready."""
 
     def __init__(self):
-        self.began, self.killed = [], 0
+        self.began, self.killed, self.epoch_ns = [], 0, 0
 
     def go(self, epoch_ns):
         self.began.append(epoch_ns)
@@ -184,6 +184,46 @@ def test_the_workload_is_the_one_that_the_experiment_names_in_the_client_s_node(
     ((spawn, shown),) = made
     assert spawn(["generate"]) == ("client1", ["generate"])
     assert shown == access
+
+
+def test_a_load_beside_it_goes_to_its_own_servers_at_the_same_time(monkeypatch, tmp_path):
+    own, other, served = Workload(), Workload(), []
+    monkeypatch.setitem(WORKLOADS, "kv", WorkloadKind(settings_type=object, make=lambda *_: own))
+    monkeypatch.setitem(WORKLOADS, "mine", WorkloadKind(settings_type=object, make=lambda *_: other))
+    asked = experiment(load=Load(workload="kv", rate_per_s=9), beside=Load(workload="mine", rate_per_s=7))
+
+    class Serving(ToldStack):
+        def serving(self, workload):
+            served.append(workload)
+            return {}
+
+    with Recorder(tmp_path / "run", free_bytes_min=0) as recorder:
+        source = Traffic().source(asked, Serving(), Reachable(NODES), recorder)
+        assert source.prepare() == "offering 9/s as the experiment says; beside it mine, 7/s"
+        source.start(5)
+        source.close()
+    assert (served, own.generator.began, other.generator.began) == (["kv", "mine"], [5], [5])
+    assert own.generator.killed == other.generator.killed == 1
+    run = Recording.open(tmp_path / "run").run
+    assert (run["load"]["workload"], run["beside"]["workload"]) == ("kv", "mine")
+
+
+def test_what_is_ready_is_ended_when_the_load_beside_it_is_not(monkeypatch, tmp_path):
+    own = Workload()
+
+    class Unready:
+        def prepare(self, *_):
+            raise WorkloadError("not ready")
+
+    monkeypatch.setitem(WORKLOADS, "kv", WorkloadKind(settings_type=object, make=lambda *_: own))
+    monkeypatch.setitem(WORKLOADS, "mine", WorkloadKind(settings_type=object, make=lambda *_: Unready()))
+    asked = experiment(load=Load(workload="kv", rate_per_s=9), beside=Load(workload="mine", rate_per_s=7))
+    with Recorder(tmp_path / "run", free_bytes_min=0) as recorder:
+        source = Traffic().source(asked, ToldStack(), Reachable(NODES), recorder)
+        with pytest.raises(WorkloadError, match="not ready"):
+            source.prepare()
+        source.close()
+    assert own.generator.killed == 1
 
 
 def test_what_was_found_can_be_forgotten(monkeypatch, tmp_path, calibrations):

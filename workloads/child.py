@@ -22,7 +22,7 @@ from chaos.errors import ChaosgateError  # noqa: E402
 from workloads import WORKLOADS  # noqa: E402
 from workloads.assignment import Assignment  # noqa: E402
 from workloads.orders import BROKEN, ORPHANED, obey, say  # noqa: E402
-from workloads.priority import take_precedence  # noqa: E402
+from workloads.priority import is_light, take_precedence  # noqa: E402
 from workloads.traffic import FLUSH_S, Traffic  # noqa: E402
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def main() -> int:
     if first is None:
         return ORPHANED
     assignment = Assignment.from_json(first)
-    if WORKLOADS[assignment.load.workload].paced:
+    if WORKLOADS[assignment.load.workload].paced or is_light(assignment.load):
         take_precedence()
     traffic = _traffic(assignment)
     try:

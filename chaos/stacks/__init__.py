@@ -43,8 +43,9 @@ class StackKind:
     goes by; without "quorum" there is no `abort-when: quorum-lost`. `roles_of` are those of `roles` that are of
     something, and so found with an argument: `on: {leader-of: in/2}`; `held_by` says which nodes alone can hold a role
     that is found; of `voters`, roles that decide together, a majority must be left. `impossible` returns the operations
-    that a stack of some settings can't do, and why. `log_reader` reads `<node>-<process>.log`, which each of its
-    processes must then leave; without one the logs are not read, and `no-unexpected-exit` says so.
+    that a stack of some settings can't do, and why, `serves` the workloads that it has servers for. `log_reader` reads
+    `<node>-<process>.log`, which each of its processes must then leave; without one the logs are not read, and
+    `no-unexpected-exit` says so.
     """
 
     settings_type: type[Any]
@@ -62,6 +63,7 @@ class StackKind:
     voters: tuple[str, ...] = ()
     impossible: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
     log_reader: LogReader | None = None
+    serves: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
     no_clock: str = ""  # why its programs can't be told a wrong time, and what would do
 
     def __call__(self, experiment: Experiment) -> Stack:
@@ -140,11 +142,12 @@ STACKS: Mapping[str, StackKind] = Table(
             roles=streaming.ROLES,
             held_by=streaming.HELD_BY,
             impossible=lambda settings: flink.impossible(settings.get("flink", {})),
-            voters=("broker",),
+            voters=("broker", "member"),
             operations=streaming.OPERATIONS,
             make=_streaming,
             processes=streaming.PROCESSES,
             nodes=streaming.nodes,
+            serves=streaming.serves,
             state_gates={
                 "exact": {"ledger": streaming.OUTPUTS},
                 "partial": {"ledger": {**streaming.OUTPUTS, "completeness": "at-least-once"}},

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from chaos.clock import NS
 from chaos.errors import ChaosgateError
+from chaos.loads import of_load
 from chaos.model import EventKind, Span
-from reports.sections import streams
+from reports.sections import beside, streams
 from reports.series import origin_ns, series
 
 if TYPE_CHECKING:
@@ -26,19 +27,21 @@ if TYPE_CHECKING:
     from gates.judge import Judgement
     from reports.sections.faults import StepRows
 
+LEADS = ("leader", "etcd-leader")  # readings of 1 or 0
 GAP_S = 5.0  # a node's last answer tells nothing of it for longer than this
 
 
 def chart_data(recording: Recording, judgement: Judgement, steps: Sequence[StepRows]) -> dict[str, Any]:
     """Return plain JSON data for report.js. All times in seconds from t = 0."""
-    found, run = series(recording), recording.windows.run
+    own = of_load(recording, "")
+    found, run = series(own), recording.windows.run
     return {
         "series": None if found is None else asdict(found),
         "asked_per_s": _asked(recording),
         "steps": [step.name for step in steps],
         "faults": _faults(recording, steps),
         "lanes": [*_lanes(recording), *streams.lanes(recording)],
-        "charts": streams.charts(recording),
+        "charts": [*streams.charts(own), *beside.charts(recording)],
         "phases": [[_s(recording, e.at_ns), e.detail] for e in recording.events if e.kind is EventKind.PHASE],
         "run": None if run is None else [0.0, _s(recording, run[1])],
         "limits": _limits(recording, judgement),
@@ -85,7 +88,7 @@ def _lanes(recording: Recording) -> list[dict[str, Any]]:
     for reading in recording.readings:
         if reading.name == "up":
             answers[reading.node].append(reading)
-        elif reading.name == "leader" and reading.value == 1:
+        elif reading.name in LEADS and reading.value == 1:
             leads.add((reading.node, reading.at_ns))
     marks: dict[str, list[list[Any]]] = defaultdict(list)
     for event in recording.events:

@@ -163,7 +163,13 @@ seed: 5
 """
 
 
-@pytest.mark.parametrize(("acks", "status"), [("1", Status.FAIL), ("all", Status.PASS)])
+@pytest.mark.parametrize(
+    ("acks", "status"),
+    [
+        ("1", Status.FAIL),
+        pytest.param("all", Status.PASS, marks=pytest.mark.alone),  # whether it counts is judged, too
+    ],
+)
 def test_what_a_leader_alone_acknowledged_is_lost_with_its_power(tmp_path, acks, status):
     """A cable out for less than a session keeps the followers behind; what had not come to them is nowhere."""
     verdict = ledger(run(tmp_path, LEADER.format(name="leader", acks=acks)))

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from chaos.recording import Recording
 from chaos.testing import RecordingBuilder
+from gates.judge import judge
 from reports.html import render
 from reports.sections import streams
+from reports.sections.faults import steps
+from reports.sections.timeline import chart_data
 from tests.reports.made import judged
+from tests.two_loads import both
 
 
 def looked(seconds=10, **readings):
@@ -120,3 +126,22 @@ def test_the_page_holds_them():
     data = json.loads(text.split('<script type="application/json" id="data">')[1].split("</script>")[0])
     assert [one["name"] for one in data["charts"]] == ["split"]
     assert {"job", "checkpoints"} <= {one["name"] for one in data["lanes"]}
+
+
+# ---------------------------------------------------------------- two loads
+
+
+def test_the_second_load_has_charts_of_its_own_and_the_first_those_of_the_page():
+    recording = both(slow_kv_s=0.3)
+    judgement = judge(recording, [])
+    data = chart_data(recording, judgement, steps(recording))
+    named = {chart["name"]: chart for chart in data["charts"]}
+    assert max(named["rate-kv"]["curves"][0]["v"]) == pytest.approx(200, rel=0.1)
+    assert max(v for v in named["latency-kv"]["curves"][0]["v"] if v is not None) == pytest.approx(300, rel=0.01)
+    assert max(data["series"]["served"]) == pytest.approx(50, rel=0.2)
+    assert data["asked_per_s"] == 50
+    assert not [name for name in chart_names(RecordingBuilder().build()) if name.startswith("rate-")]
+
+
+def chart_names(recording):
+    return [chart["name"] for chart in chart_data(recording, judge(recording, []), steps(recording))["charts"]]

@@ -239,6 +239,11 @@ class FlinkRest:
         wanted = {"entryClass": SQL_DRIVER, "programArgsList": ["--script", script]}
         return str(self._ask("POST", f"/jars/{jar}/run", json=wanted)["jobid"])
 
+    def plan_sql(self, jar: str, script: str) -> None:
+        """Plan a SQL script as `run_sql` does, and submit nothing; RestError if it can't be planned."""
+        wanted = {"entryClass": SQL_DRIVER, "programArgsList": ["--script", script]}
+        self._ask("POST", f"/jars/{jar}/plan", json=wanted)
+
     def stop(self, job: str, folder: str) -> str:
         """Ask for a savepoint below `folder` (a URI) and the job's end after it; return the request's id."""
         wanted = {"drain": False, "targetDirectory": folder}

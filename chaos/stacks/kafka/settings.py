@@ -63,7 +63,6 @@ ALWAYS: Mapping[str, object] = {
     "request.timeout.ms": 2000,  # 30000
     "controller.socket.timeout.ms": 2000,  # 30000
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": 500,  # 10000
-    "initial.broker.registration.timeout.ms": 20000,  # 60000
     # Three fit on a small machine.
     "num.network.threads": 2,  # 3
     "num.io.threads": 2,  # 8

@@ -5,18 +5,19 @@ from dataclasses import asdict
 import pytest
 
 from chaos.conformance import check_stack
-from chaos.errors import SpecError, UsageError
-from chaos.model import StackSpec
+from chaos.errors import SpecError, StackError, UsageError
+from chaos.model import Reading, StackSpec
 from chaos.spec import load_text
 from chaos.stacks.kafka.settings import KafkaSettings
+from chaos.stacks.streaming.logs import suspicious_lines
 from chaos.stacks.streaming.settings import StreamingSettings, with_topics
-from chaos.stacks.streaming.stack import StreamingStack, split
+from chaos.stacks.streaming.stack import OfEtcd, StreamingStack, split
 
 TEXT = """
 chaosgate: 1
 name: counted
 stack: {stack}
-load: {{kv: {{}}, rate: 100/s}}
+load: {{records: {{}}, rate: 100/s}}
 warm-up: 1s
 duration: 20s
 steps: {steps}
@@ -137,3 +138,108 @@ def test_a_step_that_can_not_be_is_refused(step, problem):
 
 def test_the_start_is_told_in_the_order_of_time():
     assert split({"b": 3.0, "a": 1.26}, 4.0) == "streaming is up after 4.0 s: a 1.3 s, b 3.0 s"
+
+
+# ---------------------------------------------------------------- etcd beside them
+
+
+def test_etcd_is_there_if_it_is_named():
+    assert of().etcd is None
+    stack = of(etcd={"members": 3})
+    assert [node.name for node in stack.nodes() if node.role == "member"] == ["etcd1", "etcd2", "etcd3"]
+    assert [node.name for node in stack.nodes() if node.role == "client"] == ["client1"]
+    assert "etcd 3.5" in stack.origin("")
+    assert of(etcd={"members": 1, "cpu": 0.5}).cpu_limits()["etcd1"] == 0.5
+
+
+def test_each_workload_is_served_by_its_own_servers():
+    with pytest.raises(UsageError, match="add etcd"):
+        of().serving("kv")
+    with pytest.raises(StackError, match="etcd is not up"):
+        of(etcd={}).serving("kv")
+
+
+@pytest.mark.parametrize("settings", [{"tls": True}, {"user": "root", "password_env": "PASSWORD"}])
+def test_an_etcd_that_does_not_let_everybody_in_is_refused(settings):
+    with pytest.raises(UsageError, match="leave them out here"):
+        of(etcd=settings)
+
+
+BESIDE = """
+chaosgate: 1
+name: beside
+stack: {stack}
+load: {{records: {{}}, rate: 100/s}}
+beside: {beside}
+warm-up: 1s
+duration: 20s
+steps: [{{at: 2s, for: 3s, on: {on}, fault: pause}}]
+gates: [linearizable: {{of: {of}}}]
+"""
+WITH_ETCD = "{streaming: {etcd: {members: 3}}}"
+
+
+def beside(stack=WITH_ETCD, beside="{kv: {}, rate: 50/s}", on="etcd-leader", of="kv"):
+    return load_text(BESIDE.format(stack=stack, beside=beside, on=on, of=of), "beside.yaml")
+
+
+def test_a_second_load_and_the_roles_of_etcd_can_be_said():
+    read = beside()
+    assert (read.load.workload, read.beside.workload, read.beside.rate_per_s) == ("records", "kv", 50)
+    assert read.gates[0].of == "kv"
+    assert read.steps[0].on.held_by == "member"
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"stack": "streaming", "on": "leader"}, "nothing in this stack answers kv; it serves records"),
+        ({"beside": "{records: {}, rate: 50/s}", "of": "records"}, "load has records already"),
+        ({"beside": "{kv: {}, rate: 60% of calibration}"}, "a second load goes at a stated rate"),
+        ({"beside": "{kv: {}, rate: 50/s, users: 1, processes: 2}"}, "2 processes share 1 user"),
+        ({"of": "kvs"}, "of: no load here is of kvs; there is records and kv"),
+    ],
+)
+def test_a_second_load_that_could_not_be_is_refused(said, why):
+    with pytest.raises(SpecError) as refused:
+        beside(**said)
+    assert why in str(refused.value)
+
+
+def test_what_etcd_logs_is_read_as_etcds():
+    line = '{"level":"panic","ts":"2026-01-02T03:04:05.678Z","msg":"boom"}'
+    assert [one.what for one in suspicious_lines(line)] == ["panic"]
+
+
+class Looking:
+    """A probe with a fixed answer."""
+
+    def read(self, timeout_s):
+        names = ("leader", "follower", "quorum", "up", "replica")
+        return [Reading(name=name, node="etcd1", at_ns=1, value=1.0) for name in names]
+
+
+def test_what_etcd_tells_is_not_taken_for_flinks():
+    assert [reading.name for reading in OfEtcd(Looking()).read(1.0)] == [
+        *("etcd-leader", "etcd-follower", "etcd-quorum", "up", "replica")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gate", "why"),
+    [
+        ("ledger: {output: out, windows: win}", "ledger judges win, which nobody reads back; write read: [win, …]"),
+        ("output-continues: {limit: 5s, copies: [out-2]}", "judges out-2, which nobody reads back"),
+        ("ledger: {input: other}", "judges other, which nobody reads back"),
+        ("ledger: {output: out}", ""),
+    ],
+)
+def test_a_gate_of_a_topic_that_nobody_reads_back_is_refused(gate, why):
+    text = TEXT.format(stack="streaming", steps="[]").replace("{records: {}", "{records: {read: [out]}")
+    text = text.replace("[no-unexpected-exit]", f"[{gate}]")
+    if not why:
+        assert load_text(text, "read.yaml").gates
+        return
+    with pytest.raises(SpecError) as refused:
+        load_text(text, "read.yaml")
+    assert why in str(refused.value)
