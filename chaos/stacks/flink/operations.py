@@ -1,7 +1,7 @@
 """What can be done to a running Flink in good order; each waits until every task of the job runs again.
 
 restart            SIGTERM ─▶ start ─▶ registered ─▶ RUNNING
-savepoint-upgrade  stop with savepoint ─▶ another version of the job, from there ─▶ RUNNING
+savepoint-upgrade  plan the other version ─▶ stop with savepoint ─▶ the other version, from there ─▶ RUNNING
 rescale            another parallelism, asked of the adaptive scheduler ─▶ every vertex has it
 resubmit           cancel ─▶ the same job, without any state, from `start` on: what an exactly-once job must not do
 """
@@ -71,6 +71,7 @@ def _upgrade(stack: FlinkStack, arguments: Mapping[str, str], deadline_ns: int) 
     name, before = stack.settings.job.name, stack.submission
     to = arguments.get("to", before.version)
     jobs.check(name, to)
+    stack.plan(replace(before, version=to))  # what can't be planned is refused while the old one runs
     began_ns = stack.clock.now_ns()
     savepoint = stop(stack, deadline_ns)
     stopped_s = (stack.clock.now_ns() - began_ns) / NS

@@ -38,7 +38,7 @@ from chaos.stacks.flink.settings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from chaos.model import Node, Process, StackAction, StackSpec
@@ -312,12 +312,22 @@ class FlinkStack:
         self.job_id = self._submitted(submission, copy=1)
         self.submission = submission
 
+    def plan(self, submission: jobs.Submission) -> None:
+        """Have a job planned and not submitted, which warms the planner up, too; StackError if it is refused."""
+        self._with_script(submission, copy=1, what=_plan)
+
     def _submitted(self, submission: jobs.Submission, copy: int) -> str:
+        return self._with_script(submission, copy, _run)
+
+    def _with_script(self, submission: jobs.Submission, copy: int, what: Callable[[FlinkRest, str, str], str]) -> str:
+        """Do something with a job's script on the JobManager that leads."""
         name, runner = self.settings.job.name, self.running.programs.runner
         script = jobs.script(name, submission, self.brokers, copy)
         via = self.leader() or self.settings.jobmanager_names[0]
         try:
-            return self.running.jobmanagers.ask_one(via, partial(_run, runner=runner, script=script), _SUBMIT_S)
+            return self.running.jobmanagers.ask_one(
+                via, lambda rest: what(rest, rest.upload(runner), script), _SUBMIT_S
+            )
         except RestError as error:
             raise StackError(f"job {name} {submission.version} was refused by {error}") from error
 
@@ -361,8 +371,13 @@ class FlinkStack:
         return "" if self.leader() else "nobody leads"
 
 
-def _run(rest: FlinkRest, *, runner: Path, script: str) -> str:
-    return rest.run_sql(rest.upload(runner), script)
+def _run(rest: FlinkRest, jar: str, script: str) -> str:
+    return rest.run_sql(jar, script)
+
+
+def _plan(rest: FlinkRest, jar: str, script: str) -> str:
+    rest.plan_sql(jar, script)
+    return ""
 
 
 def working(rest: FlinkRest, *, job_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:

@@ -73,6 +73,15 @@ def test_a_script_is_run_by_the_driver_of_the_jar_that_was_uploaded(rest, asked,
     assert b"PK..." in asked.asked[0][2]
 
 
+def test_a_script_can_be_planned_without_being_run(rest, asked):
+    rest.plan_sql("0871_runner.jar", "SELECT 1;")
+    what, _, body = asked.asked[-1]
+    assert what == "POST /jars/0871_runner.jar/plan"
+    assert json.loads(body)["programArgsList"] == ["--script", "SELECT 1;"]
+    with pytest.raises(RestError, match="Table 'inptu' not found"):
+        rest.plan_sql("refused.jar", "x")
+
+
 def test_a_job_is_stopped_without_draining_it(rest, asked):
     assert rest.stop("9e60", "file:/savepoints") == "made"
     assert json.loads(asked.asked[-1][2]) == {"drain": False, "targetDirectory": "file:/savepoints"}

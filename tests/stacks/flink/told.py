@@ -77,6 +77,8 @@ ANSWERS: Mapping[str, Any] = {
     "POST /jars/upload": {"filename": "/web/0871_runner.jar", "status": "success"},
     "POST /jars/0871_runner.jar/run": {"jobid": "9e60"},
     "POST /jars/refused.jar/run": (400, REFUSED),
+    "POST /jars/0871_runner.jar/plan": {"plan": {"jid": "77", "nodes": []}},
+    "POST /jars/refused.jar/plan": (400, REFUSED),
     "POST /jobs/9e60/stop": {"request-id": "made"},
     "GET /broken": "no JSON",
 }

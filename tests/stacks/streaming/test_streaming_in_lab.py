@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from chaos.conformance import check_stack
+from chaos.errors import StackError
 from chaos.model import StackAction, StackSpec
+from chaos.stacks.flink import jobs
 from chaos.stacks.streaming.stack import StreamingStack, split
 from tests.stacks.etcd.loopback import until
 from tests.stacks.lab_target import opened
@@ -63,7 +65,7 @@ def ended(stack, target):
 @pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_every_record_is_counted_once_through_a_kill_and_an_upgrade(streaming):
+def test_every_record_is_counted_once_through_a_kill_and_an_upgrade(streaming, monkeypatch):
     stack, target = streaming
     feeder = feeding(stack, target)
 
@@ -76,6 +78,12 @@ def test_every_record_is_counted_once_through_a_kill_and_an_upgrade(streaming):
     say(f"killed {victim.name}: every task runs again {time.monotonic() - began:.1f} s after that was noticed")
     assert victim not in stack.find("running", "any", 5.0)
     stack.operate(StackAction(operation="restart"), victim.name, 60.0)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs, "script", lambda *_: "SELECT * FROM inptu;")
+        with pytest.raises(StackError, match="inptu"):
+            stack.operate(StackAction(operation="savepoint-upgrade", arguments={"to": "v2"}), "", 60.0)
+    assert not stack.flink.not_running(), "what can't be planned is refused while the old one runs"
 
     say(stack.operate(StackAction(operation="savepoint-upgrade", arguments={"to": "v2"}), "", 60.0))
     until(lambda: any(row[3]["job"] == "v2" for row in topics(stack, target, "out")["out"]), within_s=60)
