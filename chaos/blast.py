@@ -67,9 +67,12 @@ def wanted(selector: Selector, candidates: int) -> int:
 
 
 def holders(selector: Selector, topology: Topology) -> tuple[Node, ...]:
-    """Return the nodes that may hold a selector's role: those of a static role, else all that are no clients."""
-    fixed = topology.with_role(selector.role) or (selector.held_by and topology.with_role(selector.held_by))
-    may = fixed or tuple(node for node in topology.nodes if node.role != CLIENT)
+    """Return the nodes that may hold a selector's role: the role's own, those that alone can hold it, or any server."""
+    may = topology.with_role(selector.role)
+    if not may and selector.held_by:
+        may = topology.with_role(selector.held_by)
+    elif not may:
+        may = tuple(node for node in topology.nodes if node.role != CLIENT)
     return tuple(node for node in may if selector.zone in ("", node.zone))
 
 

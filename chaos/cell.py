@@ -77,7 +77,7 @@ def _refuse_another(folder: Path, experiment: Experiment, facts: Mapping[str, An
         )
     recorded = Recording.open(folder).experiment
     cell = with_options(next((one for one in cells(recorded) if one.name == experiment.name), recorded), given)
-    for part in ("stack", "load", "steps", "duration_s", "warm_up_s"):
+    for part in ("stack", "load", "beside", "steps", "duration_s", "warm_up_s"):
         if getattr(cell, part) != getattr(experiment, part):
             raise UsageError(
                 f"{folder}: was recorded with another `{part.removesuffix('_s')}` than {experiment.path} has now; "

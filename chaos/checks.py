@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from chaos.guess import nearest, suggestion
-from chaos.model import Node, Span, StackAction, Topology
+from chaos.model import LoadStage, Node, Span, StackAction, Topology
 from chaos.occurrences import OCCURRENCES_MAX, Occurrence, is_momentary, lulls, occurrences, starts
 from chaos.positions import Page, entries, locate
 from chaos.shapes import lasts_s, peak_at_s, peak_lasts_s
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 Where = tuple[str | int, ...]
 Problem = tuple[Where, str]
 
-SINGULAR = frozenset({"leader", "controller", "owner-of", "leader-of"})  # roles that one node at a time can hold
+RAMP_S = 2.0  # of a load whose shape is not said
+SINGULAR = frozenset(
+    {"leader", "etcd-leader", "controller", "owner-of", "leader-of"}
+)  # roles that one node at a time can hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,15 +325,26 @@ def _unserved(load: Load, draft: Draft) -> Iterator[Problem]:
 
 
 def _beside(draft: Draft) -> Iterator[Problem]:
-    """Yield a problem for a second load that can't be told from the first, or has no rate of its own."""
+    """Yield a problem for a second load that nobody judges, or tells from the first; and for rates not known before."""
     load, beside = draft.load, draft.beside
     if beside is None:
         return
+    if not draft.serves:
+        yield ("beside",), "the servers of this stack take one load; streaming with an etcd takes two"
+    if not any(gate.of == beside.workload for _, gate in draft.judged):
+        yield ("beside",), f"no gate judges what it sees; write e.g. errors: {{of: {beside.workload}, limit: 1%}}"
     if load is not None and beside.workload == load.workload:
         why = f"load has {load.workload} already, and the two could not be told apart; raise its rate instead"
         yield ("beside", beside.workload), why
     if beside.rate_per_s is None:
         yield ("beside", "rate"), "a second load goes at a stated rate; write e.g. rate: 200/s"
+    if load is not None and load.rate_per_s is None:
+        why = (
+            "with a load beside it, it goes at a stated rate: what a calibration finds would be found without the other"
+        )
+        yield ("load", "rate"), f"{why}; write e.g. rate: 200/s"
+    if beside.stages != (LoadStage(ramp_s=RAMP_S),):
+        yield ("beside", "shape"), "a second load is at its peak all the time; leave its shape out"
 
 
 def _unread_topics(draft: Draft) -> Iterator[Problem]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chaos.clock import NS
+from chaos.model import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from chaos.model import AbortWhen, LoadStatus
 
@@ -25,10 +26,19 @@ def why_abort(limits: AbortWhen, statuses: Sequence[LoadStatus], quorum_lost_s: 
 
 
 def error_share(statuses: Sequence[LoadStatus]) -> float | None:
-    """Return the share of operations between the first and last status that were not ok; None if there were none."""
+    """Return the share of operations between the first and last status that were not ok; None if there were none.
+
+    Of two loads it is the worse one's: one that works does not make up for one that does not.
+    """
     if len(statuses) < 2:
         return None
     first, last = statuses[0], statuses[-1]
-    bad = last.failed + last.unknown - first.failed - first.unknown
-    everything = bad + last.ok - first.ok
+    pairs = [(first.parts[name], said) for name, said in last.parts.items() if name in first.parts]
+    shares = [_share(*pair) for pair in pairs or [(to_json(first), to_json(last))]]
+    return max((share for share in shares if share is not None), default=None)
+
+
+def _share(first: Mapping[str, int], last: Mapping[str, int]) -> float | None:
+    bad = sum(last[name] - first[name] for name in ("failed", "unknown"))
+    everything = bad + last["ok"] - first["ok"]
     return bad / everything if everything else None

@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 def apart(recording: Recording) -> dict[str, Recording]:
     """Return workload → what its load saw, the experiment's own first ("" if nothing says what that was)."""
     own, beside = (recording.run.get(key) or {} for key in ("load", "beside"))
-    if not beside:
-        return {own.get("workload", ""): recording}
-    theirs = {name for name in recording.ends if name.rpartition("-")[0] == beside["workload"]}
-    ours = recording.ends.keys() - theirs  # what a ramp recorded, too
+    first, second = str(own.get("workload", "")), str(beside.get("workload", ""))
+    if not beside or first == second:
+        return {first: recording}
+    generators = recording.samples["generator"].cast(pa.string())
+    there = {*recording.ends, *pc.unique(generators).to_pylist()}
+    theirs = {name for name in there if name.rpartition("-")[0] == second}
+    ours = there - theirs  # what a ramp recorded, too
     return {
-        load["workload"]: _view(recording, load, generators) for load, generators in ((own, ours), (beside, theirs))
+        workload: _view(recording, load, pc.is_in(generators, pa.array(sorted(names), pa.string())), names)
+        for workload, load, names in ((first, own, ours), (second, beside, theirs))
     }
 
 
@@ -43,19 +47,20 @@ def of_load(recording: Recording, workload: str) -> Recording:
     return recording.loads[workload or next(iter(recording.loads))]
 
 
-def _view(recording: Recording, load: Mapping[str, Any], generators: set[str]) -> Recording:
-    names = pa.array(sorted(generators), pa.string())
-    samples = recording.samples.filter(pc.is_in(recording.samples["generator"].cast(pa.string()), names))
+def _view(recording: Recording, load: Mapping[str, Any], rows: pa.ChunkedArray, generators: set[str]) -> Recording:
     ends = {name: end for name, end in recording.ends.items() if name in generators}
+    workload = load.get("workload", "")
     return replace(
         recording,
         run={**recording.run, "load": load, "beside": None},
-        events=tuple(_said(load["workload"], event) for event in recording.events),
-        _given=replace(recording.parts, samples=samples, ends=ends),
+        events=tuple(said for event in recording.events if (said := _said(workload, event)) is not None),
+        _given=replace(recording.parts, samples=recording.samples.filter(rows), ends=ends),
     )
 
 
-def _said(workload: str, event: Event) -> Event:
-    """Return what the generators of one load said; every other event as it is."""
-    parts = event.data.get("parts") if event.kind is EventKind.LOAD else None
-    return replace(event, data=parts[workload]) if parts and workload in parts else event
+def _said(workload: str, event: Event) -> Event | None:
+    """Return what the generators of one load said, None if they said nothing; every other event as it is."""
+    if event.kind is not EventKind.LOAD:
+        return event
+    part = event.data.get("parts", {}).get(workload)
+    return None if part is None else replace(event, data=part)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chaos.ports import Probe
     from chaos.stage import Stage
 
-QUORUM = "quorum"  # the reading that `abort-when: quorum-lost` goes by: 1 held, 0 lost
+QUORUM = "quorum"  # the reading that `abort-when: quorum-lost` goes by: 1 held, 0 lost; and any …-quorum
 PROBE_TIMEOUT_S = 2.0
 LAST_LOOK_S = 15.0  # a probe may be patient with members that are down, twice
 QUICK_TIMEOUT_S = 0.5  # while a fault waits to be injected
@@ -36,7 +36,7 @@ class Lookers:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._readings: list[Reading] = []
-        self._lost_ns: tuple[int, int] | None = None  # first and newest reading since quorum was last held
+        self._lost_ns: dict[str, tuple[int, int]] = {}  # reading → its first and newest since that quorum was last held
         self._events: list[Event] = []
         self._asked: dict[str, int] = {}
         self._tellers: dict[str, Probe] = {}  # name of a reading → the probe that makes it
@@ -93,10 +93,9 @@ class Lookers:
         return {}
 
     def quorum_lost_s(self) -> float:
-        """Seconds for which the newest quorum readings have all been 0; 0.0 if there is a quorum or no such probe."""
+        """Seconds for which the newest readings of a quorum have all been 0; 0.0 if each is held, or without probes."""
         with self._lock:
-            first_ns, newest_ns = self._lost_ns or (0, 0)
-        return (newest_ns - first_ns) / NS
+            return max((newest_ns - first_ns for first_ns, newest_ns in self._lost_ns.values()), default=0) / NS
 
     # ------------------------------------------------------------ threads
 
@@ -128,14 +127,16 @@ class Lookers:
             self._readings.extend(readings)
             self._tellers |= {reading.name: probe for reading in readings}
             for reading in readings:
-                if reading.name == QUORUM and reading.value is not None:
+                if reading.name.endswith(QUORUM) and reading.value is not None:
                     self._note_quorum(reading)
         return readings
 
     def _note_quorum(self, reading: Reading) -> None:
         """Remember since when it is lost: however many readings come in between, none is forgotten."""
-        first_ns = self._lost_ns[0] if self._lost_ns else reading.at_ns
-        self._lost_ns = None if reading.value else (first_ns, reading.at_ns)
+        first_ns, _ = self._lost_ns.get(reading.name, (reading.at_ns, 0))
+        self._lost_ns.pop(reading.name, None)
+        if not reading.value:
+            self._lost_ns[reading.name] = (first_ns, reading.at_ns)
 
     def _look_at_processes(self) -> None:
         if isinstance(self._stage.target, RunsProcesses):

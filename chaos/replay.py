@@ -25,6 +25,7 @@ PARTS = {  # of an experiment, that decide on what a run is → as a file calls 
     "steps": "steps",
     "stack": "stack",
     "load": "load",
+    "beside": "beside",
     "duration_s": "duration",
     "warm_up_s": "warm-up",
     "abort_when": "abort-when",

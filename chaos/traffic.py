@@ -67,12 +67,13 @@ class TrafficOfRun:
         self._experiment, self._stack, self._workload, self._recorder = experiment, stack, workload, recorder
         self._rates, self._beside = rates, beside
         self._prepared: Prepared | None = None
+        self._closed = False
 
     def prepare(self) -> str:
         """Find the rate if a calibration was asked for, and start the generator's processes."""
         load, said = self._offered()
         beside = self._experiment.beside
-        if beside is None or self._beside is None:
+        if beside is None:
             self._recorder.run(load=to_json(load), load_said=said)
             self._prepared = self._made_ready(self._workload, load)
             return said
@@ -80,11 +81,16 @@ class TrafficOfRun:
         self._recorder.run(load=to_json(load), beside=to_json(beside), load_said=said)
         both: dict[str, Prepared] = {}
         self._prepared = Together(both)  # what is ready is ended with the run, whatever becomes of the other
-        both[load.workload] = self._made_ready(self._workload, load)
-        both[beside.workload] = self._made_ready(self._beside, beside)
+        for workload, one in ((self._workload, load), (self._beside, beside)):
+            both[one.workload] = self._made_ready(workload, one)
+            if self._closed:  # the run ended while this one got ready
+                both[one.workload].kill()
+                raise HarnessError("the run ended before its load was ready")
         return said
 
-    def _made_ready(self, workload: Workload, load: Load) -> Prepared:
+    def _made_ready(self, workload: Workload | None, load: Load) -> Prepared:
+        if workload is None:
+            raise HarnessError(f"nobody was made to generate {load.workload}")
         folder = self._recorder.folder
         return workload.prepare(load, self._serving(load), folder, self._experiment.seed, folder.name)
 
@@ -103,6 +109,7 @@ class TrafficOfRun:
 
     def close(self) -> None:
         """End the generator's processes, whatever state they are in; idempotent."""
+        self._closed = True
         if self._prepared is not None:
             self._prepared.kill()
 

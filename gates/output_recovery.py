@@ -44,10 +44,11 @@ class OutputRecovery:
 
     Usual is the most that the output was behind in the second half of steady, and a tenth or `within` of the traffic,
     whichever is more: a few seconds don't show the worst of the usual. It has made up for it when it has been so for a
-    `bucket`, and a relapse counts if it lasts longer than one; a shorter one is a hiccup, that output-latency and
-    output-continues judge. Owed are the records that are in the output, or that producers were told are stored. `late`
-    in seconds of the steady traffic; left out, it is told and not judged. A `bucket` is also how the dip is counted:
-    longer than a checkpoint, by which committed output comes in jumps.
+    `bucket`. What is late again after that counts, but for hiccups: stretches that are over before the traffic is, and
+    not longer than a bucket, all of them together. So few records lost that they are less than `within` of the traffic
+    are for the gate `ledger` to find. Owed are the records that are in the output, or that producers were told are
+    stored. `late` in seconds of the steady traffic; left out, it is told and not judged. A `bucket` is also how the dip
+    is counted: longer than a checkpoint, by which committed output comes in jumps.
     """
 
     limit_s: float
@@ -113,7 +114,7 @@ class OutputRecovery:
         curve = debt.within((fault.asked_ns, span.end_ns))
         threshold = max(ROOM * usual.most + 1, usual.most + self.within_s * usual.rate_per_s)
         behind = curve.times_ns[curve.behind > threshold]
-        last_ns = self._last(behind, span.start_ns)
+        last_ns = self._last(behind, span.start_ns, span.end_ns)
         caught_up = span.end_ns - last_ns > ns(self.bucket_s)
         took_s = max(0.0, (last_ns - span.start_ns) / NS)
         late_s = curve.most / usual.rate_per_s
@@ -129,15 +130,18 @@ class OutputRecovery:
             "status": self._status(caught_up, took_s, late_s).name,
         }
 
-    def _last(self, behind_ns: Ints, end_ns: int) -> int:
-        """Return the last moment of being behind that is of a fault which ended at `end_ns`, or of a relapse.
+    def _last(self, behind_ns: Ints, start_ns: int, end_ns: int) -> int:
+        """Return the last moment of being behind in a recovery from `start_ns` to `end_ns`, but for hiccups.
 
         Moments less than a bucket apart are one stretch.
         """
         bucket_ns = ns(self.bucket_s)
         stretches = np.split(behind_ns, np.flatnonzero(np.diff(behind_ns) > bucket_ns) + 1) if behind_ns.size else []
-        lasting = [one[-1] for one in stretches if one[0] <= end_ns + bucket_ns or one[-1] - one[0] > bucket_ns]
-        return int(max(lasting, default=end_ns))
+        later = [one for one in stretches if one[0] > start_ns + bucket_ns and one[-1] <= end_ns - bucket_ns]
+        if sum(one[-1] - one[0] + GRID_NS for one in later) > bucket_ns:
+            later = []  # too much of it to be hiccups
+        hiccups = {int(one[0]) for one in later}
+        return int(max((one[-1] for one in stretches if int(one[0]) not in hiccups), default=start_ns))
 
     def _status(self, caught_up: bool, took_s: float, late_s: float) -> Status:
         if took_s > self.limit_s or (self.late_s is not None and late_s > self.late_s):

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chaos.clock import NS, ns
+from chaos.clock import NS
 from chaos.errors import ChaosgateError
-from chaos.model import EventKind, LoadStage, Outcome, Proof, Span, Status, Verdict, to_json
-from chaos.shapes import mean_share, peak_at_s
+from chaos.model import EventKind, Outcome, Proof, Span, Status, Verdict
 from chaos.units import counted
 from chaos.windows import covered, last_evidence, subject
+from gates.asked import load_asked, share_asked
 from gates.traffic import dropped, inside, traffic
 from gates.wording import at, listed, percent, seconds
 
@@ -56,6 +56,7 @@ class Validity:
             *(interruption or recording.why_incomplete),
             *harness_troubles(recording),
             *_versions(recording.events, followed=not interruption),
+            *_without_its_second(recording),
             *_of_each(_sabotaged if interruption else self._load, recording),
             *(_disproved(recording) if interruption else _faults(recording)),
             *heal_failures(recording),
@@ -95,6 +96,8 @@ class Validity:
         steady, after = traffic(recording, Span.STEADY), traffic(recording, Span.RECOVERY)
         if steady.seconds and (offered := len(steady.outcome) / steady.seconds) < asked * self.offered_share_min:
             yield f"the load did not reach its floor: {offered:,.0f}/s offered in steady, {asked:,.0f}/s asked{BUSY}"
+        if steady.seconds and len(steady.outcome) and not steady.count(Outcome.OK):
+            yield "no operation succeeded in steady, before anything was broken"
         if steady.dropped > steady.n * self.dropped_share_max:
             yield f"{steady.dropped:,} arrivals of the steady window found no free user; raise users, or lower the rate"
         came = len(after.outcome) + dropped(recording, Span.RECOVERY, shared=True)
@@ -120,6 +123,16 @@ class Validity:
             windows = recording.windows.select(span)
             if windows and not len(traffic(recording, span).outcome):
                 yield f"no operation was recorded during {span}, which a gate looks at"
+
+
+def _without_its_second(recording: Recording) -> Iterator[str]:
+    """Say of a run whose experiment has two loads that it was one of one."""
+    try:
+        beside = recording.experiment.beside
+    except ChaosgateError:
+        return
+    if beside is not None and beside.workload not in recording.loads:
+        yield f"the experiment has a second load, {beside.workload}, and the recording has none"
 
 
 def _of_each(problems: Callable[[Recording], Iterable[str]], recording: Recording) -> Iterator[str]:
@@ -155,36 +168,6 @@ def _served(recording: Recording) -> Iterator[str]:
         yield f"{ok} operations succeeded while the run went on; at least {SERVED_MIN} are needed"
     if silent := [at(recording, edges[place]) for place in np.flatnonzero(counts == 0)]:
         yield f"no operation succeeded for {seconds(SLICE_NS / NS)} from {listed(silent)} on"
-
-
-def load_asked(recording: Recording) -> Mapping[str, Any]:
-    """Return run.json's `load`, else the experiment's own, as JSON data; empty if neither says.
-
-    "rate_per_s" is the peak's; `share_asked` says what is offered of it when.
-    """
-    load = recording.run.get("load")
-    if not isinstance(load, dict) or not ("rate_per_s" in load or "closed_loop" in load):
-        try:
-            load = to_json(recording.experiment.load)
-        except ChaosgateError:
-            return {}
-    return load
-
-
-def share_asked(recording: Recording, load: Mapping[str, Any], span: Span) -> float:
-    """Return the mean share of the peak's rate that was asked for in the windows of a span."""
-    run, spans = recording.windows.run, recording.windows.select(span)
-    stages = [LoadStage(**stage) for stage in load.get("stages") or ()]
-    if not stages or run is None or not spans:
-        return 1.0
-    try:
-        warm_up_s = recording.experiment.warm_up_s
-    except ChaosgateError:
-        warm_up_s = 0.0
-    first_ns = run[0] - ns(peak_at_s(stages) + warm_up_s)  # of the load; t = 0 is a warm-up after its peak
-    lengths = [end - start for start, end in spans]
-    shares = [mean_share(stages, (start - first_ns) / NS, (end - first_ns) / NS) for start, end in spans]
-    return float(np.average(shares, weights=lengths)) if sum(lengths) else shares[0]
 
 
 def _interruption(recording: Recording) -> list[str]:

@@ -21,6 +21,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from chaos.clock import NS
+from chaos.loads import of_load
 from chaos.model import Decision, Event, EventKind, Status
 from reports.sections import environment, faults, ledger, replicas, timeline, validity, verdicts, windows, witness
 from reports.series import origin_ns
@@ -69,7 +70,7 @@ def render(recording: Recording, judgement: Judgement) -> str:
         replicas=replicas.replicas(recording),
         ledgers=ledger.ledgers(judgement),
         problems=validity.problems(judgement),
-        validity=validity.facts(recording, steps),
+        validity=validity.facts(of_load(recording, ""), steps),
         facts=environment.facts(recording, judgement.judged_by),
         commands=environment.commands(recording),
         nodes=environment.nodes(recording),

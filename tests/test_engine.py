@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -28,6 +29,7 @@ from chaos.model import (
     StackAction,
     Status,
     Verdict,
+    to_json,
 )
 from chaos.recording import Recorder
 from chaos.targets.memory import Told, by_kind
@@ -392,6 +394,9 @@ def test_the_share_of_errors_is_that_of_the_last_seconds():
     assert error_share([]) is None
     assert error_share(statuses) == 0
     assert error_share([statuses[-1], worse]) == 1
+    parts = [{"kv": to_json(statuses[-1]), "records": to_json(said)} for said in (statuses[-1], worse)]
+    both = [replace(said, parts=part) for said, part in zip((statuses[-1], statuses[-1]), parts, strict=True)]
+    assert error_share(both) == 1, "one load that works does not make up for one that does not"
     limits = AbortWhen(error_share=0.1)
     assert why_abort(limits, statuses, 0.0, 9 * 10**9) == ""
     assert "error share 20%" in why_abort(limits, [*statuses, worse], 0.0, 9 * 10**9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -128,6 +129,17 @@ def test_a_lost_quorum_is_remembered_however_much_else_is_read(looking):
     lookers = looking(p=probe)
     await_true("it said it all", lambda: probe.looks > len(told))
     assert lookers.quorum_lost_s() == 600.0
+
+
+def test_of_two_quorums_each_is_lost_for_itself(looking):
+    def etcds(at_s, value):
+        return replace(quorum(at_s, value), name="etcd-quorum")
+
+    told = [[quorum(1, 1.0)], [etcds(1, 0.0)], [quorum(2, 1.0)], [etcds(4, 0.0)], [quorum(5, 1.0)]]
+    probe = Says(*told)
+    lookers = looking(p=probe)
+    await_true("it said it all", lambda: probe.looks > len(told))
+    assert lookers.quorum_lost_s() == 3.0
 
 
 def test_nobody_who_looks_for_a_quorum_means_none_is_lost(looking):

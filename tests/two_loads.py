@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chaos.clock import NS
+from chaos.model import Outcome
 from chaos.recording import Recording
 from chaos.streams import GeneratorEnd
 from chaos.testing import RecordingBuilder
@@ -13,7 +14,7 @@ OWN = {"workload": "records", "rate_per_s": 50, "closed_loop": False, "processes
 BESIDE = {"workload": "kv", "rate_per_s": 200, "closed_loop": False, "processes": 1}
 
 
-def both(*, slow_kv_s=0.005, kv_rate=200.0, kv_there=True):
+def both(*, slow_kv_s=0.005, kv_rate=200.0, kv_there=True, kv_outcome=Outcome.OK):
     """Return the run; `kv_there` False: the second load's generator left nothing."""
     b = RecordingBuilder(rate_per_s=50)
 
@@ -26,7 +27,8 @@ def both(*, slow_kv_s=0.005, kv_rate=200.0, kv_there=True):
         since_ns = b.clock.now_ns() - NS
         for number in range(round(kv_rate)):
             at_ns = since_ns + number * NS // round(kv_rate)
-            b.sample(call_ns=at_ns, return_ns=at_ns + round(kv["latency_s"] * NS), generator="kv-0")
+            returned = at_ns + round(kv["latency_s"] * NS)
+            b.sample(call_ns=at_ns, return_ns=returned, generator="kv-0", outcome=kv_outcome)
         b.load()
         told = b.events[-1].data
         parts = {"records": told, "kv": {**told, "offered_per_s": kv_rate}}

@@ -15,6 +15,7 @@ from chaos.clock import ns
 from chaos.stacks.etcd.errors import outcome
 from workloads.kv import Keys, KvClient, Site, client_numbers, short
 from workloads.login import LoggedIn, Login
+from workloads.priority import give_way
 from workloads.readback import READERS, ReadBack
 from workloads.sabotage import Transport, sabotaged
 from workloads.samples import SampleWriter
@@ -67,6 +68,7 @@ class KvTraffic(Traffic):
 
     def read_back(self, timeout_s: float) -> bool:
         """Read every write-once key; False if some could not be read within `timeout_s`."""
+        give_way()
         writer = SampleWriter(self.assignment.samples, f"final-{self.assignment.name}")
         work = ReadBack(
             keys=tuple(self._keys.once),

@@ -31,6 +31,12 @@ def take_precedence() -> None:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
 
 
+def give_way() -> None:
+    """Put this process back into the ordinary class: what it does now keeps no schedule."""
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 def is_light(load: Load) -> bool:
     """Say whether each of a load's processes has so little to do that its servers lose nothing by its precedence."""
     stated = load.rate_per_s is not None and load.calibrated_share is None and not load.closed_loop

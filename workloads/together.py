@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from chaos.errors import WorkloadError
 from chaos.model import LoadStatus, to_json
 from workloads.tally import combined
 
@@ -52,11 +53,13 @@ class Together:
 
     def kill(self) -> None:
         """End every process now; idempotent."""
-        for one in self.loads.values():
+        for one in tuple(self.loads.values()):  # another may just be getting ready
             one.kill()
 
     def _each(self, order: Callable[[Prepared], None]) -> None:
         with ThreadPoolExecutor(max_workers=len(self.loads), thread_name_prefix="load") as pool:
             done = [pool.submit(order, one) for one in self.loads.values()]
-        for one in done:
-            one.result()
+        troubles = [trouble for one in done if (trouble := one.exception()) is not None]
+        if troubles:
+            said = dict.fromkeys(str(trouble) for trouble in troubles)
+            raise WorkloadError("; ".join(said)) from troubles[0]

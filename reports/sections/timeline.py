@@ -129,7 +129,7 @@ def _limits(recording: Recording, judgement: Judgement) -> list[dict[str, Any]]:
     for named in _gates(recording):
         chart, key, factor = charts.get(named.kind or named.name, ("", "", 1.0))
         limit = numbers.get(named.name, {}).get(key)
-        if chart and limit is not None:
+        if chart and limit is not None and not named.of:
             spans = recording.windows.select(Span(getattr(named.gate, "during", Span.RUN)))
             drawn = [[_s(recording, start), _s(recording, end)] for start, end in spans]
             found.append({"chart": chart, "name": named.name, "value": limit * factor, "spans": drawn})
@@ -146,7 +146,9 @@ def _gates(recording: Recording) -> Sequence[NamedGate]:
 def _backs(recording: Recording, judgement: Judgement) -> list[float]:
     """Return when traffic was back after each fault, as the recovery gate saw it."""
     ends = {(fault.step, fault.occurrence): fault.end_ns for fault in recording.windows.faults}
-    found = [one for verdict in judgement.verdicts for one in verdict.numbers.get("occurrences", ())]
+    others = {named.name for named in _gates(recording) if named.of}  # gates of a second load
+    verdicts = [verdict for verdict in judgement.verdicts if verdict.gate not in others]
+    found = [one for verdict in verdicts for one in verdict.numbers.get("occurrences", ())]
     seen = [one for one in found if isinstance(one, dict) and one.get("recovery_s") is not None]
     keys = [((one.get("step"), one.get("occurrence")), one["recovery_s"]) for one in seen]
     return [round(_s(recording, ends[key]) + back_s, 4) for key, back_s in keys if key in ends]

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chaos.model import EventKind, Proof, Span
+from gates.asked import load_asked, share_asked
 from gates.traffic import inside, traffic
-from gates.validity import Validity, load_asked, share_asked
+from gates.validity import Validity
 from gates.wording import percent, seconds
 
 if TYPE_CHECKING:

@@ -371,6 +371,34 @@ def test_output_that_is_late_again_has_not_recovered_unless_it_was_a_hiccup(sile
     assert verdict.status is status, verdict
 
 
+def later(b, *, stalls, stall_s, every_s, from_end_s):
+    """Let output stand still again, some times."""
+    rows = b.topics.rows["out"]
+    first_ns = max(row["seen_ns"] for row in rows) - round(from_end_s * NS)
+    for stall in range(stalls):
+        since_ns = first_ns + round(stall * every_s * NS)
+        for row in rows:
+            if 0 <= row["seen_ns"] - since_ns < stall_s * NS:
+                row["seen_ns"] = since_ns + round(stall_s * NS)
+    return b
+
+
+def test_hiccups_without_end_are_none():
+    b = later(recovering(outage_s=1.5, after_s=20), stalls=6, stall_s=0.65, every_s=2.5, from_end_s=16)
+    assert OutputRecovery(limit_s=3, bucket_s=0.5).judge(b.build()).status is Status.FAIL
+
+
+@pytest.mark.parametrize(("limit_s", "status"), [(30, Status.INCONCLUSIVE), (3, Status.FAIL)])
+def test_output_that_stops_at_the_end_of_the_traffic_is_no_hiccup(limit_s, status):
+    b = recovering(outage_s=1.5, after_s=12)
+    end_ns = b.clock.now_ns()
+    for row in b.topics.rows["out"]:
+        if row["seen_ns"] > end_ns - round(0.45 * NS):
+            row["seen_ns"] = end_ns + NS
+    verdict = OutputRecovery(limit_s=limit_s, bucket_s=0.5, within_s=0.1).judge(b.build())
+    assert verdict.status is status, verdict
+
+
 @pytest.mark.parametrize(("within_s", "status"), [(0.25, Status.PASS), (0, Status.FAIL)])
 def test_a_few_seconds_do_not_show_the_worst_of_the_usual(within_s, status):
     """Output that comes 5 ms after its input in steady, and 150 ms after it from the fault on."""

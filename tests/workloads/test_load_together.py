@@ -62,6 +62,12 @@ def test_both_are_ordered_whatever_becomes_of_one():
     assert first.told == second.told == ["drain", "stop", "close", "kill"]
 
 
+def test_of_two_that_break_down_both_are_told():
+    both = Together({name: Generator(trouble=WorkloadError(f"{name} died")) for name in ("records", "kv")})
+    with pytest.raises(WorkloadError, match="records died; kv died"):
+        both.stop()
+
+
 def test_they_are_stopped_at_the_same_time():
     meet = threading.Barrier(2, timeout=10)
     Together({"records": Generator(meet=meet), "kv": Generator(meet=meet)}).stop()

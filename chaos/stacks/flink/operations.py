@@ -73,6 +73,8 @@ def _upgrade(stack: FlinkStack, arguments: Mapping[str, str], deadline_ns: int) 
     jobs.check(name, to)
     stack.plan(replace(before, version=to))  # what can't be planned is refused while the old one runs
     began_ns = stack.clock.now_ns()
+    if began_ns >= deadline_ns:
+        raise StackError(f"{name} {to}: planning took all the time that there was; {before.version} runs on")
     savepoint = stop(stack, deadline_ns)
     stopped_s = (stack.clock.now_ns() - began_ns) / NS
     _start(stack, replace(before, version=to, savepoint=savepoint), deadline_ns)

@@ -16,13 +16,11 @@ from chaos.stacks.kafka import logs as kafka
 if TYPE_CHECKING:
     from chaos.model import Suspicion
 
-_ZAP = re.compile(r'^\{"level":', re.MULTILINE)
-_TIME = re.compile(r"^\d{4}-\d\d-\d\dT[\d:]+([,.])\d", re.MULTILINE)
+_FIRST = re.compile(r'^(?:\d{4}-\d\d-\d\dT[\d:]+([,.])\d|(\{)"level":)', re.MULTILINE)
+_READERS = {",": kafka.suspicious_lines, ".": flink.suspicious_lines, "{": etcd.suspicious_lines}
 
 
 def suspicious_lines(text: str) -> list[Suspicion]:
     """Return the suspicious lines of a log, in order."""
-    if _ZAP.search(text):
-        return etcd.suspicious_lines(text)
-    first = _TIME.search(text)
-    return kafka.suspicious_lines(text) if first and first[1] == "," else flink.suspicious_lines(text)
+    first = _FIRST.search(text)
+    return _READERS[first[1] or first[2] if first else "."](text)

@@ -257,7 +257,7 @@ def _read(sock: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
-def wait_until(condition, deadline_s: float = 10.0) -> bool:
+def wait_until(condition, deadline_s: float = 30.0) -> bool:
     """Whether `condition` came true before the deadline; it is asked every 20 ms."""
     end = time.monotonic() + deadline_s
     while time.monotonic() < end:

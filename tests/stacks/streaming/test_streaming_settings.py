@@ -8,6 +8,7 @@ from chaos.conformance import check_stack
 from chaos.errors import SpecError, StackError, UsageError
 from chaos.model import Reading, StackSpec
 from chaos.spec import load_text
+from chaos.stacks.flink.logs import suspicious_lines as flink_lines
 from chaos.stacks.kafka.settings import KafkaSettings
 from chaos.stacks.streaming.logs import suspicious_lines
 from chaos.stacks.streaming.settings import StreamingSettings, with_topics
@@ -198,6 +199,9 @@ def test_a_second_load_and_the_roles_of_etcd_can_be_said():
         ({"beside": "{kv: {}, rate: 60% of calibration}"}, "a second load goes at a stated rate"),
         ({"beside": "{kv: {}, rate: 50/s, users: 1, processes: 2}"}, "2 processes share 1 user"),
         ({"of": "kvs"}, "of: no load here is of kvs; there is records and kv"),
+        ({"of": "records"}, "no gate judges what it sees"),
+        ({"beside": "{kv: {}, rate: 50/s, shape: [{ramp: 60s}]}"}, "leave its shape out"),
+        ({"on": "{role: etcd-leader, count: 2}"}, "there is one etcd-leader at a time"),
     ],
 )
 def test_a_second_load_that_could_not_be_is_refused(said, why):
@@ -209,6 +213,8 @@ def test_a_second_load_that_could_not_be_is_refused(said, why):
 def test_what_etcd_logs_is_read_as_etcds():
     line = '{"level":"panic","ts":"2026-01-02T03:04:05.678Z","msg":"boom"}'
     assert [one.what for one in suspicious_lines(line)] == ["panic"]
+    of_flink = f"2026-01-02T03:04:05.678+00:00 INFO  x\n{line}\n"
+    assert [one.what for one in suspicious_lines(of_flink)] == [one.what for one in flink_lines(of_flink)]
 
 
 class Looking:
@@ -243,3 +249,28 @@ def test_a_gate_of_a_topic_that_nobody_reads_back_is_refused(gate, why):
     with pytest.raises(SpecError) as refused:
         load_text(text, "read.yaml")
     assert why in str(refused.value)
+
+
+def test_a_first_load_that_would_be_calibrated_without_the_second_is_refused():
+    with pytest.raises(SpecError) as refused:
+        load_text(
+            BESIDE.format(stack=WITH_ETCD, beside="{kv: {}, rate: 50/s}", on="leader", of="kv").replace(
+                "{records: {}, rate: 100/s}", "{records: {}, rate: 60% of calibration}"
+            ),
+            "beside.yaml",
+        )
+    assert "it goes at a stated rate" in str(refused.value)
+
+
+@pytest.mark.parametrize("stack", ["etcd", "kafka"])
+def test_a_stack_whose_servers_take_one_load_takes_no_second(stack):
+    own, other = ("kv", "records") if stack == "etcd" else ("records", "kv")
+    text = BESIDE.format(stack=stack, beside=f"{{{other}: {{}}, rate: 50/s}}", on="leader", of=other)
+    with pytest.raises(SpecError) as refused:
+        load_text(text.replace("load: {records", f"load: {{{own}"), "beside.yaml")
+    assert "the servers of this stack take one load" in str(refused.value)
+
+
+def test_a_role_of_etcd_without_an_etcd_is_refused():
+    with pytest.raises(SpecError, match="no node can be etcd-leader"):
+        read(steps="[{at: 2s, for: 3s, on: etcd-leader, fault: pause}]")
