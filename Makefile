@@ -43,7 +43,7 @@ bench: setup-test  ## measure shaper, checker, generator and overhead; prints th
 bench-bad-release: setup-test  ## etcd 3.5.1 (known bad) and two sound versions, ten times each
 	@$(PY) benchmarks/bad_release.py
 
-bench-recovery: setup-test  ## how soon a Flink job's output is back after each kind of fault, ten times each (20 minutes)
+bench-recovery: setup-test  ## how soon a Flink job's output is back after each kind of fault, ten times each (30 minutes)
 	@$(PY) benchmarks/recovery.py
 
 clean:  ## remove what set-up made in this folder (the cache outside it stays)

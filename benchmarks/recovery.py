@@ -2,7 +2,7 @@
 
     python benchmarks/recovery.py [--times 10] [kill power freeze jobmanager]
 
-A fault every 25 seconds, of the job's own choosing by the seed; each recovery is told by the gate `output-recovery`:
+A fault every 40 seconds, of the job's own choosing by the seed; each recovery is told by the gate `output-recovery`:
 when it showed, how much work was late at most (in seconds of traffic), and how long after the fault's end all of it was
 made up for. What the run decided, exactly-once among it, is told beside: a number of a run that lost records is none.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parents[1]
-EVERY_S = 25
+EVERY_S = 40
 TEXT = """
 chaosgate: 1
 name: recovery-{name}
@@ -29,7 +29,7 @@ stack:
     flink: {{taskmanagers: 3, checkpoint: 1s, job: {{name: keyed-count, parallelism: 2}}}}
 load:
   records: {{topic: in, keys: 40, acks: all, read: [out, win], markers: true}}
-  rate: 500/s
+  rate: 200/s
   users: 4
   timeout: 30s
 warm-up: 10s
@@ -38,7 +38,7 @@ steps: [{{name: {name}, at: 10s, every: {every}s, until: {until}s, {step}}}]
 gates:
   - ledger: {{input: in, output: out, windows: win}}
   - no-unexpected-exit
-  - output-recovery: {{limit: 18s}}
+  - output-recovery: {{limit: 30s}}
 seed: {seed}
 """
 STEPS = {
@@ -52,7 +52,7 @@ STEPS = {
 def run(name: str, times: int, seed: int = 1) -> dict[str, Any]:
     """Run the experiment; return its verdict."""
     until_s = 10 + times * EVERY_S
-    text = TEXT.format(name=name, step=STEPS[name], every=EVERY_S, until=until_s, duration=until_s + 5, seed=seed)
+    text = TEXT.format(name=name, step=STEPS[name], every=EVERY_S, until=until_s, duration=until_s + 10, seed=seed)
     with tempfile.TemporaryDirectory(prefix="chaosgate-bench-") as folder:
         file = Path(folder) / f"{name}.yaml"
         file.write_text(text, encoding="utf-8")
