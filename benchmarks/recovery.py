@@ -39,7 +39,7 @@ gates:
   - ledger: {{input: in, output: out, windows: win}}
   - no-unexpected-exit
   - output-recovery: {{limit: 30s}}
-seed: {seed}
+seed: 1
 """
 STEPS = {
     "kill": "on: {running: OverAggregate}, fault: {kill: {down-for: 5s}}",
@@ -49,10 +49,10 @@ STEPS = {
 }
 
 
-def run(name: str, times: int, seed: int = 1) -> dict[str, Any]:
+def run(name: str, times: int) -> dict[str, Any]:
     """Run the experiment; return its verdict."""
     until_s = 10 + times * EVERY_S
-    text = TEXT.format(name=name, step=STEPS[name], every=EVERY_S, until=until_s, duration=until_s + 10, seed=seed)
+    text = TEXT.format(name=name, step=STEPS[name], every=EVERY_S, until=until_s, duration=until_s + 10)
     with tempfile.TemporaryDirectory(prefix="chaosgate-bench-") as folder:
         file = Path(folder) / f"{name}.yaml"
         file.write_text(text, encoding="utf-8")

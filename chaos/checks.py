@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from chaos.guess import nearest, suggestion
-from chaos.model import LoadStage, Node, Span, StackAction, Topology
+from chaos.model import Load, Node, Span, StackAction, Topology
 from chaos.occurrences import OCCURRENCES_MAX, Occurrence, is_momentary, lulls, occurrences, starts
 from chaos.positions import Page, entries, locate
 from chaos.shapes import lasts_s, peak_at_s, peak_lasts_s
@@ -24,15 +24,13 @@ from chaos.units import counted, format_duration
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from chaos.model import Load, NamedGate, Step
+    from chaos.model import NamedGate, Step
 
 Where = tuple[str | int, ...]
 Problem = tuple[Where, str]
 
-RAMP_S = 2.0  # of a load whose shape is not said
-SINGULAR = frozenset(
-    {"leader", "etcd-leader", "controller", "owner-of", "leader-of"}
-)  # roles that one node at a time can hold
+# Roles that one node at a time can hold.
+SINGULAR = frozenset({"leader", "etcd-leader", "controller", "owner-of", "leader-of"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +87,9 @@ def _problems(draft: Draft, root: yaml.MappingNode) -> Iterator[Problem]:
             yield where, message
     for key, load in (("load", draft.load), ("beside", draft.beside)):
         if load is not None:
-            problems = itertools.chain(_short_load(load, draft), _too_few_users(load), _unserved(load, draft))
+            problems = itertools.chain(_too_few_users(load), _unserved(load, draft))
             yield from (((key, *where), message) for where, message in problems)
+    yield from _short_load(draft)
     yield from _unpaced(draft)
     yield from _beside(draft)
     yield from _of_no_load(draft)
@@ -292,23 +291,23 @@ def _recovery(name: str, steps: Sequence[Step], duration_s: float, needed_s: flo
         )
 
 
-def _short_load(load: Load, draft: Draft) -> Iterator[Problem]:
+def _short_load(draft: Draft) -> Iterator[Problem]:
     """Yield a problem for a shape that ends before the run does, or whose peak does before t = 0."""
-    if draft.duration_s is None or draft.warm_up_s is None:
+    if draft.load is None or draft.duration_s is None or draft.warm_up_s is None:
         return
-    stages, lasting_s = load.stages, draft.warm_up_s + draft.duration_s
+    stages, lasting_s = draft.load.stages, draft.warm_up_s + draft.duration_s
     if peak_lasts_s(stages) < draft.warm_up_s:
         message = (
             f"its peak is held for {_text(peak_lasts_s(stages))}, and t = 0 comes after a warm-up of"
             f" {_text(draft.warm_up_s)} at the peak; hold it for longer"
         )
-        yield ("shape",), message
+        yield ("load", "shape"), message
     elif (left_s := lasts_s(stages) - peak_at_s(stages)) < lasting_s:
         message = (
             f"it ends {_text(left_s)} after its peak is reached, and warm-up and duration are {_text(lasting_s)};"
             f" leave out its hold, then it holds to the end"
         )
-        yield ("shape",), message
+        yield ("load", "shape"), message
 
 
 def _too_few_users(load: Load) -> Iterator[Problem]:
@@ -343,7 +342,7 @@ def _beside(draft: Draft) -> Iterator[Problem]:
             "with a load beside it, it goes at a stated rate: what a calibration finds would be found without the other"
         )
         yield ("load", "rate"), f"{why}; write e.g. rate: 200/s"
-    if beside.stages != (LoadStage(ramp_s=RAMP_S),):
+    if beside.stages != Load(workload=beside.workload).stages:
         yield ("beside", "shape"), "a second load is at its peak all the time; leave its shape out"
 
 

@@ -226,6 +226,20 @@ def test_what_is_ready_is_ended_when_the_load_beside_it_is_not(monkeypatch, tmp_
     assert own.generator.killed == 1
 
 
+def test_a_run_that_ends_while_its_second_load_gets_ready_ends_that_too(monkeypatch, tmp_path):
+    own, other = Workload(), Workload()
+    monkeypatch.setitem(WORKLOADS, "kv", WorkloadKind(settings_type=object, make=lambda *_: own))
+    monkeypatch.setitem(WORKLOADS, "mine", WorkloadKind(settings_type=object, make=lambda *_: other))
+    asked = experiment(load=Load(workload="kv", rate_per_s=9), beside=Load(workload="mine", rate_per_s=7))
+    with Recorder(tmp_path / "run", free_bytes_min=0) as recorder:
+        source = Traffic().source(asked, ToldStack(), Reachable(NODES), recorder)
+        ready = other.prepare
+        monkeypatch.setattr(other, "prepare", lambda *told: source.close() or ready(*told))
+        with pytest.raises(HarnessError, match="ended before its load was ready"):
+            source.prepare()
+    assert own.generator.killed == other.generator.killed == 1
+
+
 def test_what_was_found_can_be_forgotten(monkeypatch, tmp_path, calibrations):
     monkeypatch.setitem(WORKLOADS, "kv", WorkloadKind(settings_type=object, make=lambda spawn, access: Workload()))
     asked, traffic_of_set = experiment(load=Load(workload="kv", calibrated_share=0.6)), Traffic()

@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from chaos.model import Load
 from workloads.priority import LIGHT_PER_S, is_light
+
+THERE_AND_BACK = """
+from workloads.priority import give_way, precedence, take_precedence
+take_precedence(); print(precedence()); give_way(); print(precedence())
+"""
 
 
 @pytest.mark.parametrize(
@@ -18,3 +27,9 @@ from workloads.priority import LIGHT_PER_S, is_light
 )
 def test_a_light_load_is_a_little_at_a_stated_rate(said, light):
     assert is_light(Load(workload="kv", **said)) is light
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_went_first_gives_way_again():
+    said = subprocess.run([sys.executable, "-c", THERE_AND_BACK], capture_output=True, text=True, check=True).stdout
+    assert said.split("\n")[:2] == ["real time", "ordinary"]
