@@ -79,4 +79,4 @@ def nodes(settings: Mapping[str, Any]) -> list[Node]:
 
 def serves(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the workloads that there are servers for."""
-    return ("records", "kv") if settings.get("etcd") else ("records",)
+    return ("records",) if settings.get("etcd") is None else ("records", "kv")
