@@ -17,6 +17,7 @@ from rich.text import Text
 
 from chaos import __version__, upkeep
 from chaos.errors import ChaosgateError, HarnessError, SpecError, UsageError
+from chaos.labs import lab
 from chaos.listened import Unheard
 from chaos.ordinary import as_run_would, become_root_somewhere
 from chaos.outlet import Outlet, console_on
@@ -304,7 +305,7 @@ def report_command(run_folder: Path, form: str) -> None:
     click.echo(text)
 
 
-for command in upkeep.COMMANDS:
+for command in (*upkeep.COMMANDS, lab):
     main.add_command(command)
 
 if __name__ == "__main__":

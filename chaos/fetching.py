@@ -78,15 +78,24 @@ def wheel(requirement: str, into: Path, *, hint: str = _WHEEL_HINT) -> None:
             archive.extractall(into)
 
 
-def go_build(sources: Path, into: Path, *, why: str, would_do: str = "install Go") -> None:
+def go_build(
+    sources: Path,
+    into: Path,
+    *,
+    why: str,
+    would_do: str = "install Go",
+    package: str = ".",
+    ldflags: str = "",
+) -> None:
     """Build a Go program from a folder with a go.mod and a go.sum, which pins every source file; niced.
 
-    UsageError if there is no Go, or it can't build it.
+    `package` is which program, if not that of the folder. UsageError if there is no Go, or it can't build it.
     """
     need("go", why=why, would_do=would_do)
     settings = {"GOFLAGS": "-mod=readonly -buildvcs=false", "CGO_ENABLED": "0", "GOWORK": "off"}
     hint = "a newer Go, or a module proxy, is needed (see `go version` and `go env GOPROXY`)"
-    run(["nice", "go", "build", "-trimpath", "-o", str(into.absolute()), "."], cwd=sources, hint=hint, env=settings)
+    build = ["nice", "go", "build", "-trimpath", f"-ldflags={ldflags}", "-o", str(into.absolute()), package]
+    run(build, cwd=sources, hint=hint, env=settings)
 
 
 def debian(package: str, into: Path, *, would_do: str) -> Path:

@@ -22,6 +22,7 @@ from chaos.places import cache
 from chaos.stacks.etcd.versions import DEFAULT_VERSION, SHIPPED, provide
 from chaos.stacks.flink import versions as flink
 from chaos.stacks.kafka import versions as kafka
+from chaos.targets.kubernetes.lab import programs as lab
 from tests.reports.browser import PROGRAMS as BROWSERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,12 +95,14 @@ def test_a_second_set_up_needs_no_network_and_finds_nothing_to_do(set_up, argume
         provide(version)
     jars = kafka.provide(kafka.DEFAULT_VERSION).server.parent
     flinks = flink.provide(flink.DEFAULT_VERSION).folder
+    lab.provide()
     before = sorted(set_up.rglob("*"))
     code, said = bootstrap(set_up, *arguments)
     assert code == 0, said
     etcds = [f"etcd {version}: {cache()}/etcd/{version}/etcd" for version in versions]
     logs = [f"kafka {kafka.DEFAULT_VERSION}: {jars}", f"flink {flink.DEFAULT_VERSION}: {flinks}"]
-    assert said.splitlines() == [*etcds, *logs]
+    cluster = [f"kubernetes {lab.VERSION}: {lab.provide().servers}"] if "--for-tests" in arguments else []
+    assert said.splitlines() == [*etcds, *logs, *cluster]
     assert sorted(set_up.rglob("*")) == before
 
 

@@ -5,6 +5,7 @@
     etcd                                  built or unpacked into the cache outside the repository: the default version,
                                           for the tests all that the shipped experiments use
     Kafka, Flink                          their jars by Maven and pip, and the class archives that they start from
+    Kubernetes                            for the tests: the lab's servers, built from Go modules, five to nine minutes
 
 Runs on a bare Python ≥ 3.11 with the standard library only.
 """
@@ -132,9 +133,20 @@ def optional(stack: str) -> None:
         say(f"going on without {stack.capitalize()}: only what uses it will fail")
 
 
+def kubernetes() -> None:
+    """Provide the Kubernetes lab in the cache: without it only what boots one fails."""
+    if not told("chaos.targets.kubernetes.lab.programs"):
+        say("going on without the Kubernetes lab: only what boots it will fail")
+
+
 def provided(stack: str, *versions: str) -> bool:
-    """Say whether these versions of a stack, or all, could be put into the cache; the module tells what happens."""
-    argv = [str(VENV / "bin" / "python"), "-m", f"chaos.stacks.{stack}.versions", *versions]
+    """Say whether these versions of a stack, or all, could be put into the cache."""
+    return told(f"chaos.stacks.{stack}.versions", *versions)
+
+
+def told(module: str, *words: str) -> bool:
+    """Say whether a module of ours that provides something did; it tells what happens."""
+    argv = [str(VENV / "bin" / "python"), "-m", module, *words]
     return subprocess.run(argv, cwd=ROOT, check=False).returncode == 0
 
 
@@ -150,6 +162,8 @@ def main() -> None:
     etcd(every=options.for_tests)
     optional("kafka")
     optional("flink")
+    if options.for_tests:
+        kubernetes()
     if sys.stdout.isatty():
         say("next: . .venv/bin/activate && chaosgate doctor")
 

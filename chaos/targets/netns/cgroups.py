@@ -2,6 +2,7 @@
 
     <cgroup2>/chaosgate-<id>/<node>/cgroup.freeze      stops a node, every process at once
     <cpu>/chaosgate-<id>/<node>/cpu.cfs_quota_us       or cpu.max beside the freezer, where cgroup2 has the controller
+    <every>/chaosgate-<id>/<node>/                     of a node that is a machine: below it its kubelet makes its own
 
 Only cgroup2's freezer is used: what cgroup v1 has frozen can't be killed. Without any of it (an ordinary user) the
 lab works too, with fewer capabilities.
@@ -18,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 _PERIOD_US = 100_000  # the kernel's own default (cgroup-v2.rst, "cpu.max")
+SERVERS = "servers"
 _EMPTY_S = 3.0  # a killed process leaves its cgroup when it is reaped
 
 
@@ -30,19 +32,22 @@ class Mounts:
 
     unified: Path | None = None
     cpu: Path | None = None  # of cgroup v1
+    legacy: tuple[Path, ...] = ()  # every hierarchy of cgroup v1
 
     @classmethod
     def parse(cls, mountinfo: str) -> Mounts:
         """Read the text of proc_pid_mountinfo(5)."""
         unified = cpu = None
+        legacy: list[Path] = []
         for line in mountinfo.splitlines():
             before, _, after = line.partition(" - ")
             where, what = Path(before.split()[4]), after.split()
             if what[0] == "cgroup2":
                 unified = unified or where
-            elif what[0] == "cgroup" and "cpu" in what[-1].split(","):
-                cpu = cpu or where
-        return cls(unified=unified, cpu=cpu)
+            elif what[0] == "cgroup":
+                legacy.append(where)
+                cpu = cpu or (where if "cpu" in what[-1].split(",") else None)
+        return cls(unified=unified, cpu=cpu, legacy=tuple(dict.fromkeys(legacy)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +57,7 @@ class Parents:
     freeze: Path | None = None
     cpu_v1: Path | None = None
     cpu_v2: bool = False  # cpu.max works below `freeze`
+    machines: tuple[Path, ...] = ()  # hierarchies in which containers are kept: all of cgroup v1, or cgroup2
 
     @property
     def limits_cpu(self) -> bool:
@@ -67,7 +73,8 @@ def parents() -> Parents:
     if mounts.unified is not None:
         freeze = next((p for p in (mounts.unified, mounts.unified / own) if _may_make(p)), None)
     cpu = mounts.cpu if mounts.cpu is not None and _may_make(mounts.cpu) else None
-    return Parents(freeze=freeze, cpu_v1=cpu, cpu_v2=freeze is not None and _hands_down_cpu(freeze))
+    machines = tuple(p for p in mounts.legacy if _may_make(p)) or ((freeze,) if freeze is not None else ())
+    return Parents(freeze=freeze, cpu_v1=cpu, cpu_v2=freeze is not None and _hands_down_cpu(freeze), machines=machines)
 
 
 def _own_group(text: str) -> str:
@@ -95,29 +102,56 @@ class Groups:
     joined: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     freezers: Mapping[str, Path] = field(default_factory=dict)
     quotas: Mapping[str, Path] = field(default_factory=dict)  # of the nodes whose CPU time is or may be limited
+    machines: tuple[Path, ...] = ()  # below each, a kubelet makes the cgroups of its pods
 
     @classmethod
-    def plan(cls, lab: str, limits: Mapping[str, float | None], places: Parents) -> Groups:
-        """Decide which cgroups a lab has; `limits` maps its nodes to cores, inf: none yet, but a fault may set one."""
+    def plan(
+        cls, lab: str, limits: Mapping[str, float | None], places: Parents, machines: Collection[str] = ()
+    ) -> Groups:
+        """Decide which cgroups a lab has; `limits` maps its nodes to cores, inf: none yet, but a fault may set one.
+
+        `machines` are those of its nodes that run containers. Their own servers are one level deeper: where a kubelet
+        makes cgroups, cgroup2 allows no process (cgroup-v2.rst, "No Internal Process Constraint").
+        """
         freeze = places.freeze / f"chaosgate-{lab}" if places.freeze else None
         cpu = places.cpu_v1 / f"chaosgate-{lab}" if places.cpu_v1 else None
         joined = {
-            node: tuple(top / node for top in (freeze, cpu if limit is not None and not places.cpu_v2 else None) if top)
+            node: tuple(
+                top / node / SERVERS if node in machines else top / node
+                for top in (freeze, cpu if limit is not None and not places.cpu_v2 else None)
+                if top
+            )
             for node, limit in limits.items()
         }
-        tops = {folder.parent for folders in joined.values() for folder in folders}
+        trees = tuple(parent / f"chaosgate-{lab}" / node for node in machines for parent in places.machines)
+        tops = {top for top in (freeze, cpu) if top and any(top in f.parents for fs in joined.values() for f in fs)}
+        tops |= {tree.parent for tree in trees}
         freezers = {node: freeze / node / "cgroup.freeze" for node in limits} if freeze else {}
         top, name = (freeze, "cpu.max") if places.cpu_v2 else (cpu, "cpu.cfs_quota_us")
         quotas = {node: top / node / name for node, limit in limits.items() if limit is not None} if top else {}
-        return cls(tops=tuple(sorted(tops)), joined=joined, freezers=freezers, quotas=quotas)
+        return cls(tops=tuple(sorted(tops)), joined=joined, freezers=freezers, quotas=quotas, machines=trees)
 
     def make(self, limits: Mapping[str, float | None]) -> None:
         """Make them, and set the limits; OSError if the kernel refuses."""
+        for tree in self.machines:
+            _make_tree(tree)
         for node, folders in self.joined.items():
             for folder in folders:
-                folder.mkdir(parents=True)
+                folder.mkdir(parents=True, exist_ok=True)
                 if (limit := limits[node]) is not None:
                     _limit_cpu(folder, limit)
+
+
+def _make_tree(tree: Path) -> None:
+    """Make a machine's cgroup, in which containers can have every limit that the hierarchy knows."""
+    for folder in (tree.parent, tree):
+        folder.mkdir(exist_ok=True)
+        if (folder / "cgroup.controllers").exists():  # cgroup2 hands controllers down level by level
+            for controller in (folder / "cgroup.controllers").read_text(encoding="ascii").split():
+                (folder / "cgroup.subtree_control").write_text(f"+{controller}", encoding="ascii")
+        for name in ("cpuset.cpus", "cpuset.mems"):  # of cgroup v1: empty in a new one, and then nothing may run in it
+            if (folder / name).exists() and not (folder / "cgroup.controllers").exists():
+                (folder / name).write_text((folder.parent / name).read_text(encoding="ascii"), encoding="ascii")
 
 
 def _limit_cpu(folder: Path, cores: float) -> None:
@@ -133,7 +167,7 @@ def _limit_cpu(folder: Path, cores: float) -> None:
 
 def tops(places: Parents) -> list[Path]:
     """Return the cgroups of all labs, living and dead, that are where we could have made them."""
-    parents = [place for place in (places.freeze, places.cpu_v1) if place is not None]
+    parents = {place for place in (places.freeze, places.cpu_v1, *places.machines) if place is not None}
     return sorted(top for place in parents for top in place.glob("chaosgate-cg*"))
 
 

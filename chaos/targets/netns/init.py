@@ -45,6 +45,7 @@ class Plot:
     groups: tuple[str, ...] = ()
     freezer: str | None = None
     disk: str = ""  # path of the program that serves its files; "": none
+    at_boot: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,8 @@ class Plan:
     def parse(cls, line: str) -> Plan:
         """Read what `json.dumps(dataclasses.asdict(plan))` wrote."""
         told = json.loads(line)
-        plots = [Plot(**{**plot, "groups": tuple(plot["groups"])}) for plot in told.pop("plots")]
+        lists = ("groups", "at_boot")
+        plots = [Plot(**plot | {name: tuple(plot[name]) for name in lists}) for plot in told.pop("plots")]
         return cls(**told, plots=tuple(plots))
 
 
@@ -242,6 +244,8 @@ class LabInit:
             freezer=plot.freezer,
             lab_proc=self._lab_proc,
             host_proc=self._host_proc,
+            at_boot=plot.at_boot,
+            addresses={other.name: other.address for other in self._plan.plots},
         )
 
     def _await_up(self, place: Place) -> None:

@@ -67,6 +67,8 @@ class NodeSpec:
     cpu_limit: float | None = None
     clock: bool = False  # its processes have a wall clock of their own, which faults can set
     disk: bool = False  # its files are served by a program of ours, which faults can slow down or make fail
+    machine: bool = False  # it runs containers: it has a cgroup of its own in every hierarchy
+    at_boot: tuple[str, ...] = ()  # a command that furnishes it whenever it gets power; nodeinit.py has its environment
 
 
 class Lab:
@@ -109,7 +111,7 @@ class Lab:
         owned = effect("lab.folder", lambda: claim(base.absolute()))
         init = None
         try:
-            groups = cgroups.Groups.plan(owned.id, limits, places)
+            groups = cgroups.Groups.plan(owned.id, limits, places, [node.name for node in nodes if node.machine])
             plan = _plan(owned, nodes, groups, program)
             _furnish(owned.folder, nodes)
             note_groups(owned.folder, groups.tops)
@@ -309,6 +311,7 @@ def _plan(owned: Owned, nodes: Sequence[NodeSpec], groups: cgroups.Groups, progr
             groups=tuple(str(folder) for folder in groups.joined[node.name]),
             freezer=str(groups.freezers[node.name]) if node.name in groups.freezers else None,
             disk=program if node.disk else "",
+            at_boot=node.at_boot,
         )
         for i, node in enumerate(nodes)
     )

@@ -16,9 +16,10 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -44,6 +45,8 @@ class Seat:
     freezer: str | None  # path of cgroup.freeze
     lab_proc: int  # the lab's /proc, and the controller's: each tells a process its pid there
     host_proc: int
+    at_boot: tuple[str, ...] = ()
+    addresses: Mapping[str, str] = field(default_factory=dict)  # of all nodes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +131,7 @@ class NodeInit:
     def boot(self) -> NoReturn:
         """Furnish the namespaces, start again what ran when the power was lost, and serve."""
         self._furnish()
+        self._run_at_boot()
         server = wire.listen(Path(self._seat.folder, "run", f"{self._seat.node}.sock"))
         loop = Loop(self._reap)
         failed = self._restart([run.name for run in self._runs.values() if run.unpowered])
@@ -310,6 +314,23 @@ class NodeInit:
         if Path("/dev/shm").is_dir():  # noqa: S108
             syscalls.mount("tmpfs", "/dev/shm", "tmpfs", safe, "mode=1777")  # noqa: S108
         self._show((self._seat.folder, sys.prefix, sys.base_prefix))
+
+    def _run_at_boot(self) -> None:
+        """Run the node's own command, which knows by its environment where it is; TargetError with its last words."""
+        if not self._seat.at_boot:
+            return
+        here = {
+            "CHAOSGATE_NODE": self._seat.node,
+            "CHAOSGATE_FOLDER": str(Path(self._seat.folder, "nodes", self._seat.node)),
+            "CHAOSGATE_GROUP": f"chaosgate-{Path(self._seat.folder).name}/{self._seat.node}",
+            "CHAOSGATE_ADDRESSES": " ".join(f"{name}={address}" for name, address in self._seat.addresses.items()),
+        }
+        self._show(self._seat.at_boot)
+        done = subprocess.run(
+            self._seat.at_boot, env=os.environ | here, capture_output=True, text=True, errors="replace", check=False
+        )
+        if done.returncode:
+            raise TargetError(f"at its boot: {(done.stderr or done.stdout).strip()[-500:]}")
 
     def _show(self, texts: Iterable[str]) -> None:
         """Bind what the texts name below /tmp from the machine's /tmp, whole top-level entries at a time."""

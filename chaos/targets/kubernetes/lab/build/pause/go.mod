@@ -1,0 +1,3 @@
+module chaosgate/lab/pause
+
+go 1.24.0
