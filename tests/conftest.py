@@ -10,6 +10,8 @@ import re
 
 import pytest
 
+from tests.spreading import Queues
+
 ANYWHERE = {  # what a skip says → why it hides nothing
     r"^netem( does not work in this kernel|:)": "a module that kernels may lack; tests/vm boots a kernel that has it",
     r"^this kernel's netem needs no iptables$": "the other side of it: what is refused without netem is had there",
@@ -55,3 +57,9 @@ def pytest_make_collect_report():
     report = yield
     failed_if_skipped(report)
     return report
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Let a test that boots a cluster wait for its turn, and spread all others as ever."""
+    return Queues(config, log) if config.getoption("dist") == "load" else None

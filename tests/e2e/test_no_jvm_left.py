@@ -17,7 +17,6 @@ from tests.leftovers import snapshot
 pytestmark = [
     pytest.mark.real,
     pytest.mark.slow,
-    pytest.mark.xdist_group("jvms-of-runs"),
     pytest.mark.timeout(300),
     pytest.mark.skipif(os.geteuid() != 0, reason="the whole look needs the machine's root"),
 ]

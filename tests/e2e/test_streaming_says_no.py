@@ -18,7 +18,6 @@ from tests.e2e.short import run
 pytestmark = [
     pytest.mark.real,
     pytest.mark.slow,
-    pytest.mark.xdist_group("jvms-of-runs"),
     pytest.mark.timeout(400),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
 ]

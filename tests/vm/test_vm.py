@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import vm
 
-pytestmark = pytest.mark.xdist_group("vm")  # its longest test begins early
-
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 SUITE = [

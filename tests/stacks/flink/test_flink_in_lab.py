@@ -12,8 +12,6 @@ from chaos.stacks.flink.stack import FlinkStack
 from tests.stacks.etcd.loopback import until
 from tests.stacks.lab_target import opened
 
-pytestmark = pytest.mark.xdist_group("jvms-of-labs")
-
 SETTINGS = {"taskmanagers": 2, "scheduler": "adaptive"}
 
 

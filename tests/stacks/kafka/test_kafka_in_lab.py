@@ -23,7 +23,7 @@ from chaos.targets.netns.target import open_netns
 from chaos.testing import check_stack
 from tests.leftovers import assert_nothing_left, await_true, snapshot
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("jvms-of-labs")]
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 FAILOVER_S = 20.0  # about 2.5 s on a machine of its own; this one may be busy
 BACK_S = 120.0

@@ -21,7 +21,7 @@ from tests.stacks.streaming.test_streaming_in_lab import FEEDER, brokers, topics
 
 EVENTS, STEP_MS = 6000, 10  # a minute of event time
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(400), pytest.mark.xdist_group("jvms-of-labs")]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")

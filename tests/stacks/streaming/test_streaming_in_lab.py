@@ -17,8 +17,6 @@ from chaos.stacks.streaming.stack import StreamingStack, split
 from tests.stacks.etcd.loopback import until
 from tests.stacks.lab_target import opened
 
-pytestmark = pytest.mark.xdist_group("jvms-of-labs")
-
 FEEDER = Path(__file__).with_name("feeder.py")
 RATE, FED_S_MAX = 200, 240
 

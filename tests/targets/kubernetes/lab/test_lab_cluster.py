@@ -13,7 +13,7 @@ from chaos.targets.kubernetes.lab import plan
 from chaos.targets.kubernetes.lab.programs import PAUSE, VERSION
 from tests.stacks.etcd.loopback import until
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("jvms-of-labs")]
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 READY_S = 60
 SETTINGS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")

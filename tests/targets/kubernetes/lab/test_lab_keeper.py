@@ -22,7 +22,6 @@ pytestmark = [
     pytest.mark.real,
     pytest.mark.slow,
     pytest.mark.timeout(300),
-    pytest.mark.xdist_group("jvms-of-labs"),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
 ]
 
