@@ -23,7 +23,7 @@ gate-all: setup  ## the same with every experiment
 
 test: setup-test  ## every test, those on real namespaces and real servers included
 	@failed=0; \
-	$(PY) -m pytest tests -q -n 3 -m "not alone" || failed=1; \
+	$(PY) -m pytest tests -q -n 2 -m "not alone" || failed=1; \
 	$(PY) -m pytest tests -q -m alone || failed=1; \
 	exit $$failed
 

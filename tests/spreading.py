@@ -1,23 +1,24 @@
-"""How tests are spread over the workers: those that boot whole clusters or machines wait in one of two queues.
+"""How tests are spread over the workers: those that boot whole clusters wait for each other, in one queue.
 
-xdist's own groups would say so by a mark, if the marks' names still reached its scheduler (pytest 9, pytest-xdist 3.8).
+Two of these at once on two cores made sound stacks miss their own deadlines, and took as long in all. xdist's groups
+would say so by a mark, if the marks' names still reached its scheduler (pytest 9.2, pytest-xdist 3.8).
 """
 
 from __future__ import annotations
 
 from xdist.scheduler import LoadScopeScheduling
 
-RUNS_OF_JVMS, LABS_AND_MACHINES = "runs of JVMs", "labs and machines"
+CLUSTERS, MACHINES = "clusters", "machines"
 QUEUES = {
-    "tests/e2e/test_streaming_says_no.py": RUNS_OF_JVMS,
-    "tests/e2e/test_no_jvm_left.py": RUNS_OF_JVMS,
-    "tests/stacks/flink/test_flink_in_lab.py": LABS_AND_MACHINES,
-    "tests/stacks/kafka/test_kafka_in_lab.py": LABS_AND_MACHINES,
-    "tests/stacks/streaming/test_nexmark_in_lab.py": LABS_AND_MACHINES,
-    "tests/stacks/streaming/test_streaming_in_lab.py": LABS_AND_MACHINES,
-    "tests/targets/kubernetes/lab/test_lab_cluster.py": LABS_AND_MACHINES,
-    "tests/targets/kubernetes/lab/test_lab_keeper.py": LABS_AND_MACHINES,
-    "tests/vm/test_vm.py": LABS_AND_MACHINES,
+    "tests/e2e/test_streaming_says_no.py": CLUSTERS,
+    "tests/e2e/test_no_jvm_left.py": CLUSTERS,
+    "tests/stacks/flink/test_flink_in_lab.py": CLUSTERS,
+    "tests/stacks/kafka/test_kafka_in_lab.py": CLUSTERS,
+    "tests/stacks/streaming/test_nexmark_in_lab.py": CLUSTERS,
+    "tests/stacks/streaming/test_streaming_in_lab.py": CLUSTERS,
+    "tests/targets/kubernetes/lab/test_lab_cluster.py": CLUSTERS,
+    "tests/targets/kubernetes/lab/test_lab_keeper.py": CLUSTERS,
+    "tests/vm/test_vm.py": MACHINES,  # its longest test takes minutes: it must not come last
 }
 
 

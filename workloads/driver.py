@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from chaos.ports import Spawn
 
 READY_S = 30.0  # importing Locust on a busy machine takes seconds
-READ_BACK_S = 30.0
+READ_BACK_S = 30.0  # beside what a workload waits for first
 SILENT_S = 5.0  # a child that runs says something each second
 _STATUS_FIELDS = frozenset(f.name for f in fields(LoadStatus))
 _ROOT = Path(__file__).resolve().parent.parent
@@ -181,8 +181,14 @@ class LocustGenerator:
         self._order("drain", timeout_s=timeout_s)
         self.wait_for("drained", timeout_s + 5.0)
 
-    def read_back(self, timeout_s: float = READ_BACK_S) -> bool:
-        """Read every write-once key, or every topic; say whether all could be read."""
+    def read_back(self, timeout_s: float | None = None) -> bool:
+        """Read every write-once key, or every topic; say whether all could be read.
+
+        `timeout_s`: by default what the workload may wait for its output to settle, and READ_BACK_S.
+        """
+        if timeout_s is None:
+            settings = WORKLOADS[self._load.workload].settings_type.of(self._load.settings)
+            timeout_s = READ_BACK_S + float(getattr(settings, "settle_s", 0.0))
         self._order("read back", timeout_s=timeout_s)
         said = self.wait_for("read back", timeout_s + 5.0)
         self.final_reads_complete = all(facts["complete"] for facts in said)

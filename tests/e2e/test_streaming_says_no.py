@@ -31,7 +31,7 @@ stack:
     flink:
       {{taskmanagers: {taskmanagers}, standby: false, checkpoint: {checkpoint}{flink}, job: {{parallelism: 2{job}}}}}
 load:
-  records: {{topic: in, keys: 20, acks: all, read: [out, win], markers: true{records}}}
+  records: {{topic: in, keys: 20, acks: all, read: [out, win], markers: true, settle: {settle}{records}}}
   rate: 200/s
   users: 2
   timeout: 20s
@@ -51,9 +51,12 @@ UPGRADE = "on: jobmanager, fault: {upgrade: {to: v2}}"
 CHANGED = "on: jobmanager, fault: {upgrade: {to: v3}}"
 
 
-def text(name, *, step=KILL, checkpoint="1s", flink="", job="", records="", taskmanagers=1):
+NEVER_SETTLES = {"settle": "15s"}
+
+
+def text(name, *, step=KILL, checkpoint="1s", flink="", job="", records="", taskmanagers=1, settle="45s"):
     """One broker and one TaskManager: it is the job that loses or doubles."""
-    told = {"flink": flink, "job": job, "records": records, "taskmanagers": taskmanagers}
+    told = {"flink": flink, "job": job, "records": records, "taskmanagers": taskmanagers, "settle": settle}
     return TEXT.format(name=name, step=step, checkpoint=checkpoint, **told)
 
 
@@ -80,13 +83,13 @@ BROKEN = {  # what is broken → how, the gate that says no, and a word of its r
         "undercounted",
     ),
     "a transaction shorter than a checkpoint": (
-        {"checkpoint": "4s", "job": ", transaction-timeout: 1500ms"},
+        {"checkpoint": "4s", "job": ", transaction-timeout: 1500ms", **NEVER_SETTLES},
         "ledger",
         "lost",
     ),
     # What was written may still be committed, for all that the logs say. That nothing moves is told by others.
-    "no checkpoints": ({"checkpoint": "0s"}, "orphaned-transactions", "still open"),
-    "a job that is not restarted": ({"flink": ", restarts: false"}, "restarts", "the job was FAILED"),
+    "no checkpoints": ({"checkpoint": "0s", **NEVER_SETTLES}, "orphaned-transactions", "still open"),
+    "a job that is not restarted": ({"flink": ", restarts: false", **NEVER_SETTLES}, "restarts", "the job was FAILED"),
 }
 
 

@@ -112,7 +112,7 @@ def test_the_marker_of_a_partition_has_a_key_that_no_traffic_has():
         ({"read": ["in"]}, "read: in is what is produced to"),
         ({"read": ["out", "out"]}, "name each of them once"),
         ({"quiet_s": 20.0}, "settle: 15s; write more than quiet"),
-        ({"settle_s": 60.0}, "at most 20s"),
+        ({"settle_s": 61.0}, "at most 60s"),
         ({"content": "nexmarc"}, "did you mean 'nexmark'?"),
         ({"zipf": 9.0}, "zipf: 9; write 0 to 5"),
         ({"hot_share": 1.0}, "hot: 100%; write less than all"),
