@@ -21,19 +21,21 @@ if TYPE_CHECKING:
 
     from chaos.targets.kubernetes.lab.keeper import Kept
 
+_NONE = "no lab is up; `chaosgate lab up` boots one"
+
 
 @click.group()
 def lab() -> None:
     """Boot a real Kubernetes here, in namespaces: no Docker, no registry, several at once.
 
     \b
-    chaosgate lab build                                 once: five to fifteen minutes, into the cache
+    chaosgate lab build                                 once: ten to fifteen minutes, into the cache
     chaosgate lab up --nodes 3 --zones a,b,c            seconds; it stays until it is taken down
     kubectl --kubeconfig "$(chaosgate lab kubeconfig)" get nodes
     chaosgate lab down
 
-    A run that names the target k8s-lab boots one for itself. Nothing of a lab is in the machine's own network, but for
-    the port of loopback by which its API server is reached.
+    Nothing of a lab is in the machine's own network, but for the port of loopback by which its API server is reached.
+    Experiments do not run on it yet.
     """  # noqa: D301  # click reads the backspace as "keep these lines as they are"
 
 
@@ -50,7 +52,7 @@ def build() -> None:
     click.echo(f"Kubernetes {programs.VERSION} is at hand after {time.monotonic() - began:.0f} s: {parts.servers}")
 
 
-@lab.command()
+@lab.command(cls=Unheard)
 @click.option("--nodes", default=3, show_default=True, help="How many nodes, 1 to 50; the control plane is none.")
 @click.option("--zones", default="", metavar="A,B,…", help="Zones, dealt out to the nodes in turn as labels.")
 @click.option(
@@ -78,7 +80,10 @@ def down(ids: Sequence[str], *, every: bool) -> None:
     """Take a lab down: the only one, or those named."""
     from chaos.targets.kubernetes.lab import keeper  # noqa: PLC0415
 
-    for one in _chosen(ids, every=every):
+    chosen = _chosen(ids, every=every)
+    if not chosen:
+        click.echo(_NONE, err=True)
+    for one in chosen:
         keeper.take_down(labs(), one)
         click.echo(f"lab {one.id} is gone")
 
@@ -86,7 +91,10 @@ def down(ids: Sequence[str], *, every: bool) -> None:
 @lab.command(cls=Unheard)
 def status() -> None:
     """Say which labs there are, since when, and which of their nodes are Ready."""
-    for one in _living():
+    living = _living()
+    if not living:
+        click.echo(_NONE, err=True)
+    for one in living:
         minutes = (time.time() - one.began_s) / 60
         click.echo(f"lab {one.id}   Kubernetes {one.version}   up for {minutes:.0f} min   keeper pid {one.pid}")
         for line in _nodes(one):
@@ -95,10 +103,13 @@ def status() -> None:
 
 
 @lab.command(cls=Unheard)
-@click.argument("ids", nargs=-1, metavar="[ID]")
+@click.argument("ids", nargs=-1, metavar="[ID]…")
 def kubeconfig(ids: Sequence[str]) -> None:
-    """Print the path of a lab's kubeconfig."""
-    for one in _chosen(ids, every=False):
+    """Print the path of a lab's kubeconfig. Without a lab that is an error: an empty one means some other cluster."""
+    chosen = _chosen(ids, every=False)
+    if not chosen:
+        raise UsageError("no lab is up, so there is no kubeconfig of one; `chaosgate lab up` boots one")
+    for one in chosen:
         click.echo(one.kubeconfig)
 
 
@@ -121,10 +132,7 @@ def _living() -> list[Kept]:
     dead = [one.id for one in found if not one.lives]
     if dead:
         click.echo(f"what is left of {', '.join(dead)}, whose keeper died, `chaosgate heal` removes", err=True)
-    living = [one for one in found if one.id not in dead]
-    if not living:
-        click.echo("no lab is up; `chaosgate lab up` boots one", err=True)
-    return living
+    return [one for one in found if one.id not in dead]
 
 
 def _chosen(ids: Sequence[str], *, every: bool) -> list[Kept]:

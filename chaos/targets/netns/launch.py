@@ -101,7 +101,7 @@ class Init:
             else:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         self._thread.join(_DOWN_S)
-        if self.alive or (self._pidfd >= 0 and not _readable(self._pidfd, _DOWN_S)):
+        if self.alive or (self._pidfd >= 0 and not readable(self._pidfd, _DOWN_S)):
             raise TargetError(f"the lab's init, pid {self.pid}, would not die within {_DOWN_S} s")
         self._ended = True
         if self._pidfd >= 0:
@@ -109,7 +109,7 @@ class Init:
         self._lines.end(0.0)
 
 
-def _readable(fd: int, timeout_s: float) -> bool:
+def readable(fd: int, timeout_s: float) -> bool:
     """Wait for `fd` to be readable: a pidfd is when its process has ended."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)

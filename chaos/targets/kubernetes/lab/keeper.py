@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from chaos import errors
 from chaos.environment import of_children
 from chaos.errors import ChaosgateError, TargetError
+from chaos.targets.netns.launch import readable
 from chaos.targets.netns.sweep import held_labs, is_ours
 
 if TYPE_CHECKING:
@@ -99,9 +99,7 @@ def end(pid: int) -> None:
         return
     try:
         signal.pidfd_send_signal(keeper, signal.SIGTERM)
-        poll = select.poll()
-        poll.register(keeper, select.POLLIN)  # a pidfd is readable when its process has ended
-        if not poll.poll(_DOWN_S * 1000):
+        if not readable(keeper, _DOWN_S):
             raise TargetError(f"the lab's keeper, pid {pid}, is still there {_DOWN_S:.0f} s after SIGTERM")
     except ProcessLookupError:
         return

@@ -110,6 +110,8 @@ def test_what_can_not_be_is_refused_before_anything_is_touched(labs):
     assert "1 to 50" in chaosgate("lab", "up", "--nodes", "0", code=2)
     assert "each zone needs one" in chaosgate("lab", "up", "--nodes", "1", "--zones", "a,b", code=2)
     assert "no lab nosuch" in chaosgate("lab", "down", "nosuch", code=2)
+    assert "no lab is up" in chaosgate("lab", "kubeconfig", code=2), "an empty KUBECONFIG would mean another cluster"
+    assert "no lab is up" in chaosgate("lab", "down")
     assert list(labs.iterdir()) == []
 
 

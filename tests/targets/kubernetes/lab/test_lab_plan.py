@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from chaos.errors import UsageError
 from chaos.targets.kubernetes.lab import plan
 from chaos.targets.kubernetes.lab.plan import Layout
-from chaos.targets.kubernetes.lab.programs import Programs
+from chaos.targets.kubernetes.lab.programs import BUILD, SERVERS, VERSION, Programs
 
 PARTS = Programs(servers=Path("/c/servers"), dns=Path("/c/dns"), runtime=Path("/c/rt"), images=())
 LAYOUT = Layout(
@@ -69,6 +69,13 @@ def test_a_node_is_who_the_node_authorizer_wants():
     assert 's3cret,system:node:node1,node1,"system:nodes"' in rows
     assert 's3cret,system:kube-scheduler,scheduler,""' in rows
     assert len(rows) == len(plan.COMPONENTS) + 1
+
+
+def test_what_a_server_says_of_its_version_is_the_version_that_is_built():
+    required = (BUILD / SERVERS.name / "go.mod").read_text()
+    assert f"k8s.io/kubernetes v{VERSION}\n" in required
+    assert f"k8s.io/component-base v0.{VERSION.partition('.')[2]}\n" in required
+    assert SERVERS.ldflags.count(f"gitVersion=v{VERSION}") == 2
 
 
 def test_a_zone_is_a_label_and_none_is_no_label():
