@@ -14,7 +14,6 @@ QUEUES = {
     "tests/e2e/test_no_jvm_left.py": CLUSTERS,
     "tests/stacks/flink/test_flink_in_lab.py": CLUSTERS,
     "tests/stacks/kafka/test_kafka_in_lab.py": CLUSTERS,
-    "tests/stacks/streaming/test_nexmark_in_lab.py": CLUSTERS,
     "tests/stacks/streaming/test_streaming_in_lab.py": CLUSTERS,
     "tests/targets/kubernetes/lab/test_lab_cluster.py": CLUSTERS,
     "tests/targets/kubernetes/lab/test_lab_keeper.py": CLUSTERS,

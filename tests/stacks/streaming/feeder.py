@@ -1,7 +1,6 @@
-"""Feeds numbered records for some time, then end markers; or reads topics whole. A process of its own on a lab.
+"""Feeds events of the auction house, then end markers; or reads topics whole. A process of its own on a lab.
 
-feeder.py feed BROKERS RATE SECONDS       until then, or until its standard input ends; prints {"sent": n, "acked": n}
-feeder.py nexmark BROKERS COUNT STEP_MS   events of the auction house, one each STEP_MS of event time; the same
+feeder.py nexmark BROKERS COUNT STEP_MS   one event each STEP_MS of event time; prints {"sent": n, "acked": n}
 feeder.py read BROKERS TOPIC …            prints {topic: [[partition, offset, timestamp, value], …]}, committed only
 """
 
@@ -9,10 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
@@ -20,31 +17,15 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from workloads.records import nexmark
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 KEYS, PARTITIONS = 20, 4
 MARKER_LATER_MS = 30_000
-
-
-def feed(brokers: str, rate: float, seconds: float) -> None:
-    feeding = Feeding(brokers)
-    began = time.time()
-    told = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), told.set()), daemon=True).start()
-    while (passed := time.time() - began) < seconds and not told.is_set():
-        while feeding.sent < passed * rate:
-            feeding.send(int((began + feeding.sent / rate) * 1000))
-        feeding.producer.poll(0)
-        time.sleep(0.005)
-    feeding.end(int(time.time() * 1000))
 
 
 def feed_events(brokers: str, count: int, step_ms: int) -> None:
     feeding = Feeding(brokers)
     began_ms = int(time.time() * 1000)
     while feeding.sent < count:
-        feeding.send(began_ms + feeding.sent * step_ms, nexmark.event)
+        feeding.send(began_ms + feeding.sent * step_ms)
     feeding.end(began_ms + count * step_ms)
 
 
@@ -55,9 +36,9 @@ class Feeding:
         settings = {"bootstrap.servers": brokers, "acks": "all", "enable.idempotence": True, "linger.ms": 5}
         self.producer, self.sent, self.acked = Producer(settings), 0, 0
 
-    def send(self, at_ms: int, more: Callable[[int, int], dict[str, object]] = lambda _, __: {}) -> None:
+    def send(self, at_ms: int) -> None:
         key, n = self.sent % KEYS, self.sent // KEYS
-        value = json.dumps({"k": str(key), "n": n, "t": at_ms * 1000} | more(self.sent, at_ms))
+        value = json.dumps({"k": str(key), "n": n, "t": at_ms * 1000} | nexmark.event(self.sent, at_ms))
         place = {"key": str(key), "partition": key % PARTITIONS, "timestamp": at_ms}
         self.producer.produce("in", value, **place, on_delivery=self._answered)
         self.sent += 1
@@ -98,9 +79,7 @@ def read(brokers: str, topics: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "feed":
-        feed(sys.argv[2], float(sys.argv[3]), float(sys.argv[4]))
-    elif sys.argv[1] == "nexmark":
+    if sys.argv[1] == "nexmark":
         feed_events(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     else:
         read(sys.argv[2], sys.argv[3:])
