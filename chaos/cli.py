@@ -17,6 +17,7 @@ from rich.text import Text
 
 from chaos import __version__, upkeep
 from chaos.errors import ChaosgateError, HarnessError, SpecError, UsageError
+from chaos.installing import image, install, uninstall
 from chaos.labs import lab
 from chaos.listened import Unheard
 from chaos.ordinary import as_run_would, become_root_somewhere
@@ -305,7 +306,7 @@ def report_command(run_folder: Path, form: str) -> None:
     click.echo(text)
 
 
-for command in (*upkeep.COMMANDS, lab):
+for command in (*upkeep.COMMANDS, lab, install, uninstall, image):
     main.add_command(command)
 
 if __name__ == "__main__":

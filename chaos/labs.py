@@ -32,6 +32,7 @@ def lab() -> None:
     chaosgate lab build                                 once: ten to fifteen minutes, into the cache
     chaosgate lab up --nodes 3 --zones a,b,c            seconds; it stays until it is taken down
     kubectl --kubeconfig "$(chaosgate lab kubeconfig)" get nodes
+    chaosgate install                                   chaosgate's agents into it
     chaosgate lab down
 
     Nothing of a lab is in the machine's own network, but for the port of loopback by which its API server is reached.
@@ -42,13 +43,15 @@ def lab() -> None:
 @lab.command(cls=Unheard)
 def build() -> None:
     """Build and fetch what a lab is made of, once a machine, into the cache."""
-    from chaos.targets.kubernetes.lab import programs  # noqa: PLC0415  # here and below: only what one command needs
+    from chaos.targets.kubernetes import agent_image  # noqa: PLC0415  # here and below: only what one command needs
+    from chaos.targets.kubernetes.lab import programs  # noqa: PLC0415
 
     if missing := programs.lacking():
         click.echo(f"to be had first: {', '.join(missing)}")
     began = time.monotonic()
     parts = programs.provide(tell := lambda text: click.echo(f"  {text}"))
     programs.attacher(tell)
+    agent_image.archive(tell)
     click.echo(f"Kubernetes {programs.VERSION} is at hand after {time.monotonic() - began:.0f} s: {parts.servers}")
 
 
@@ -64,11 +67,13 @@ def build() -> None:
 )
 def up(nodes: int, zones: str, images: Sequence[Path]) -> None:
     """Boot a cluster that stays until `chaosgate lab down`, and print its kubeconfig's path."""
+    from chaos.targets.kubernetes import agent_image  # noqa: PLC0415
     from chaos.targets.kubernetes.lab import keeper, plan  # noqa: PLC0415
 
     plan.zoned(plan.names(nodes), asked := [zone.strip() for zone in zones.split(",") if zone.strip()])
     _need_root()
-    said = keeper.keep(labs(), nodes=nodes, zones=asked, images=images, say=_progress)
+    given = (agent_image.archive(_progress), *images)
+    said = keeper.keep(labs(), nodes=nodes, zones=asked, images=given, say=_progress)
     click.echo(f"lab {said.id}: Kubernetes {said.version}, {len(said.zones)} nodes", err=True)
     click.echo(f"export KUBECONFIG={said.kubeconfig}")
 

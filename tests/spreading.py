@@ -16,6 +16,9 @@ QUEUES = {
     "tests/stacks/kafka/test_kafka_in_lab.py": CLUSTERS,
     "tests/stacks/streaming/test_streaming_in_lab.py": CLUSTERS,
     "tests/targets/kubernetes/lab/test_lab_cluster.py": CLUSTERS,
+    "tests/targets/kubernetes/test_kubernetes_deadmen.py": CLUSTERS,
+    "tests/targets/kubernetes/test_kubernetes_rights.py": CLUSTERS,
+    "tests/targets/kubernetes/test_kubernetes_target.py": CLUSTERS,
     "tests/targets/kubernetes/lab/test_lab_keeper.py": CLUSTERS,
     "tests/vm/test_vm.py": MACHINES,  # its longest test takes minutes: it must not come last
 }

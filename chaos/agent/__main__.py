@@ -1,5 +1,7 @@
 """`python -m chaos.agent` serves a controller; `python -m chaos.agent heal FOLDER…` undoes what a dead one left.
 
+`python -m chaos.agent standby FOLDER` waits beside one that may die, and does the same.
+
 A folder in which others could have written is refused (trust.py).
 """
 
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from chaos.agent.replay import heal
 from chaos.agent.serve import serve
+from chaos.agent.standby import stand_by
 from chaos.agent.trust import believe
 from chaos.errors import ChaosgateError
 
@@ -19,8 +22,10 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         serve()
         return 0
+    if arguments[0] == "standby" and len(arguments) == 2:
+        return stand_by(Path(arguments[1]))
     if arguments[0] != "heal" or len(arguments) < 2:
-        sys.stderr.write("usage: python -m chaos.agent [heal FOLDER…]\n")
+        sys.stderr.write("usage: python -m chaos.agent [heal FOLDER… | standby FOLDER]\n")
         return 2
     folders = [Path(argument) for argument in arguments[1:]]
     try:

@@ -60,6 +60,8 @@ class Agent:
             "measure": self.measure,
             "ports": self.ports,
             "kernel": self.kernel,
+            "gone": self.gone,
+            "clock": lambda _: {"now_ns": time.monotonic_ns()},
             "state": self.state,
             "beat": self.beat,
         }
@@ -97,16 +99,23 @@ class Agent:
 
     def observe(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Look at the action {name} of {undo} (as inject returned it), in force or not."""
-        kind = ACTIONS[str(request["kind"])]
+        kind, undo = ACTIONS[str(request["kind"])], request["undo"]
         with self._changed:
-            in_force = str(request["undo"]["name"]) in self._held
-        return {**kind.observe(self.ground, request["undo"]), "in_force": in_force, "at_ns": time.monotonic_ns()}
+            in_force = str(undo["name"]) in self._held
+        gone = self.ground.is_gone(str(undo["subject"]))
+        seen = {"processes": [], "gone": True} if gone else kind.observe(self.ground, undo)
+        return {**seen, "in_force": in_force, "at_ns": time.monotonic_ns()}
 
     def measure(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Send {flows} (flow.Asked), wait {tail_s}, write the packets to {capture}; return the meter's answer."""
-        seconds = max((flow["packets"] / flow["per_s"] for flow in request["flows"]), default=0.0)
-        body = {key: request[key] for key in ("flows", "tail_s", "capture") if key in request}
-        return self.meter.ask(body, seconds + float(request.get("tail_s", 0.0)))
+        """Send {flows} (flow.Asked), wait {tail_s}, write the packets to {capture}; return the meter's answer.
+
+        Instead of flows: {listen} to those of other machines, or {collect} what came of them. "ports" is where the
+        meter listens: another one than before heard nothing of what was sent to that.
+        """
+        seconds = max((flow["packets"] / flow["per_s"] for flow in request.get("flows", ())), default=0.0)
+        body = {key: request[key] for key in ("flows", "listen", "collect", "tail_s", "capture") if key in request}
+        told = self.meter.ask(body, seconds + float(request.get("tail_s", 0.0)))
+        return {**told, "ports": self.meter.ports}
 
     def ports(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Connect from {source} to each of {ports} on {sink}."""
@@ -116,8 +125,13 @@ class Agent:
             return {"ports": list(pool.map(lambda port: processes.check_port(source, sink, port), wanted))}
 
     def kernel(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the network state of the hub and {nodes}."""
-        return {"kernel": kernel.state(self.ground, list(request["nodes"]))}
+        """Return the network state of the hub and of those of {nodes} that are here."""
+        there = [str(node) for node in request["nodes"] if not self.ground.is_gone(str(node))]
+        return {"kernel": kernel.state(self.ground, there)}
+
+    def gone(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the pods of this machine that are here no more."""
+        return {"gone": [name for name in self.ground.places if self.ground.is_gone(name)]}
 
     def state(self, _: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is in force, and whether shaper and meter live."""

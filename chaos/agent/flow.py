@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 NS = 1_000_000_000
 STAMP = struct.Struct("!4sIIQ")  # magic, flow, sequence number, CLOCK_MONOTONIC ns of the send
 MAGIC = b"cgat"
 FILL = bytes((7 * i + 3) & 0xFF for i in range(65536))
+SHARED_FROM = 1 << 31  # numbers of flows between machines; a meter counts its own from 0
 DELAYS_MAX = 4000  # sorted delays sent to the controller; more are thinned evenly
 
 
@@ -26,6 +27,9 @@ class Asked:
     """What to send: `packets` at `per_s`; `train` > 1: so many back to back at each time, to see a rate limit.
 
     `unchecked`: no UDP checksum, so that a corrupted payload arrives and can be told from a lost one.
+
+    Between two machines there are two meters, each with its half of the flow: `elsewhere` says which end is the other
+    one's, `number` is what both know it by, `to` the address and port where the other one listens.
     """
 
     source: str
@@ -35,6 +39,9 @@ class Asked:
     size: int = 100
     unchecked: bool = False
     train: int = 1
+    elsewhere: str = ""  # "" | source | sink
+    number: int = -1
+    to: Sequence[Any] = ()
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Asked:
@@ -42,6 +49,8 @@ class Asked:
         asked = cls(**data)
         if asked.packets < 1 or asked.per_s <= 0 or asked.train < 1 or not STAMP.size <= asked.size <= len(FILL):
             raise ValueError(f"{data}: packets, per_s and train must be positive, size from {STAMP.size} bytes")
+        if asked.elsewhere and (asked.elsewhere not in ("source", "sink") or asked.number < SHARED_FROM):
+            raise ValueError(f"{data}: half of a flow is elsewhere at its source or sink, number from {SHARED_FROM}")
         return asked
 
     @property
@@ -69,9 +78,19 @@ class Flow:
     received_ns: dict[int, int] = field(default_factory=dict)
 
     @property
+    def comes(self) -> bool:
+        """Whether it is sent by another machine's meter."""
+        return self.asked.elsewhere == "source"
+
+    @property
     def done(self) -> bool:
-        """Everything was sent."""
-        return self.sent >= self.asked.packets
+        """Everything was sent that is to be sent here."""
+        return self.comes or self.sent >= self.asked.packets
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything that was sent has arrived here."""
+        return self.asked.elsewhere != "sink" and len(self.delays) == (self.asked.packets if self.comes else self.sent)
 
     def due_ns(self) -> int:
         """Return when the next packet is to be sent."""
@@ -85,7 +104,8 @@ class Flow:
 
     def arrived(self, sequence: int, stamp_ns: int, now_ns: int, payload: bytes) -> None:
         """Note an arrival; a damaged one counts as corrupt, and its times count for nothing."""
-        if payload[STAMP.size :] != FILL[: self.asked.size - STAMP.size] or not 0 <= sequence < self.sent:
+        numbers = range(self.asked.packets if self.comes else self.sent)
+        if payload[STAMP.size :] != FILL[: self.asked.size - STAMP.size] or sequence not in numbers:
             self.corrupt += 1
             return
         self.arrivals += 1
@@ -104,6 +124,8 @@ class Flow:
         return {
             "source": asked.source,
             "sink": asked.sink,
+            "elsewhere": asked.elsewhere,
+            "number": self.number,
             "size": asked.size,
             "sent": self.sent,
             "refused": self.refused,

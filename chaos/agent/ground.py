@@ -1,6 +1,6 @@
-"""What the agent stands on: the nodes of a lab, as seen from beside them.
+"""What the agent stands on: the nodes of a lab, or the pods of a machine, as seen from beside them.
 
-      hub (agent lives here)
+      hub (agent lives here), or the machine's own network
       ├── port of etcd1 ── eth0  etcd1's network namespace (held open: it outlives a power cut)
       └── port of etcd2 ── eth0  …
 
@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from chaos.agent.pods import Pods, folders
 from chaos.agent.shaper import Port, Rule, Shaper, open_shaper
 from chaos.errors import AgentError, TargetError
 from chaos.targets.netns.wire import call
@@ -35,13 +36,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """One node: where its init listens, its network namespace, its bridge port in the hub, its cgroup's files."""
+    """One node: where its init listens, its network namespace, its bridge port in the hub, its cgroup's files.
+
+    A pod has no init of ours, but a uid in `pod`; one on another machine has only a name and an address here.
+    """
 
     name: str
     address: str
-    socket: str
-    netns: int  # an open descriptor
-    port: str
+    socket: str = ""
+    netns: int = -1  # an open descriptor; -1: elsewhere
+    port: str = ""
+    pod: str = ""
     freezer: str = ""  # path of cgroup.freeze; "": none here
     quota: str = ""  # path of cpu.max or cpu.cfs_quota_us; "": its CPU time can't be limited
     folder: str = ""  # the node's files, as the node and we see them
@@ -60,6 +65,7 @@ class Ground:
     shaping: dict[str, list[tuple[str, Rule]]] = field(default_factory=dict)  # node → (action's name, rule)
     lock: threading.RLock = field(default_factory=threading.RLock)
     opened: Shaper | None = None
+    pods: Pods = field(default_factory=Pods)
 
     def place(self, node: str) -> Place:
         """Return the node; AgentError if it is unknown."""
@@ -72,8 +78,34 @@ class Ground:
         return tuple(self.place(node).address for node in nodes)
 
     def node_call(self, node: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask a node's init; AgentError if it refuses or is gone."""
-        return _checked(self.place(node).socket, request)
+        """Ask a node's init, or do what it would on a pod; AgentError if that is refused, or nobody is there."""
+        place = self.place(node)
+        if place.pod:
+            return self.pods.call(node, request)
+        if not place.socket:
+            raise AgentError(f"{node} is on another machine")
+        return _checked(place.socket, request)
+
+    def is_gone(self, node: str) -> bool:
+        """Whether a node is a pod that is no longer on this machine."""
+        place = self.places.get(node)
+        return place is not None and bool(place.pod) and not folders(place.pod)
+
+    @property
+    def here(self) -> Mapping[str, Place]:
+        """The places of this machine."""
+        return {name: place for name, place in self.places.items() if place.netns >= 0}
+
+    def settle(self, places: Mapping[str, Place]) -> None:
+        """Stand on other places from now on; AgentError while something is in force on the old ones."""
+        with self.lock:
+            if busy := sorted(name for name, held in self.shaping.items() if held):
+                raise AgentError(f"places can't change while rules are in force on {', '.join(busy)}; heal them first")
+            self.close()
+            for place in self.here.values():
+                os.close(place.netns)
+            self.places = places
+            self.pods.uids = {name: place.pod for name, place in places.items() if place.pod}
 
     def lab_call(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the lab's init; AgentError if it refuses or is gone."""
@@ -112,7 +144,8 @@ class Ground:
                 node_netns=p.netns,
                 node_ifname="eth0",
             )
-            for p in self.places.values()
+            for p in self.here.values()
+            if p.port
         ]
 
 

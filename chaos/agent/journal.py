@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-LOCK = "owner.lock"
+LOCK = "owner.lock"  # holds the pid of who has the lock
+FREE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,8 @@ class Journal:
         except BlockingIOError:
             os.close(self._lock)
             raise AgentError(f"{folder}: a living process owns this journal; end it first") from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
 
     def write(self, record: Record) -> None:
         """Put the record on disk for good; AgentError if that can't be done (then touch nothing)."""
@@ -88,6 +92,21 @@ def read(folder: Path) -> list[Record]:
     """
     found = sorted(folder.glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
     return [Record(**json.loads(path.read_text(encoding="utf-8"))) for path in found]
+
+
+def await_free(folder: Path, within_s: float = FREE_S) -> None:
+    """Wait while somebody owns a folder who will soon have done with it: a standby that looks, or replays."""
+    until = time.monotonic() + within_s
+    while is_owned(folder) and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def owner(folder: Path) -> int:
+    """Return the pid of who owned a folder last; 0 if nobody tells."""
+    try:
+        return int((folder / LOCK).read_text(encoding="ascii") or 0)
+    except (OSError, ValueError):
+        return 0
 
 
 def is_owned(folder: Path) -> bool:

@@ -29,8 +29,11 @@ DEVICES = "chaosgate"  # how the names of the shaper's own devices begin
 
 
 def state(ground: Ground, nodes: list[str]) -> dict[str, Any]:
-    """Return {namespace: {"links", "qdiscs", "rules"}} of the hub ("") and the nodes; OSError if one can't be read."""
-    found = {"": _of(ground.hub_netns)}
+    """Return {namespace: {"links", "qdiscs", "rules"}} of the hub ("") and the nodes; OSError if one can't be read.
+
+    A machine with pods has no hub of ours: what is in its own network changes with every pod that comes or goes.
+    """
+    found = {"": _of(ground.hub_netns)} if ground.lab_socket else {}
     return found | {node: _of(ground.place(node).netns) for node in nodes}
 
 

@@ -8,8 +8,10 @@ in user space: kernel receive stamps come before PREROUTING and would not see an
 timer slack of 1 ns (prctl(2)) keep the meter's own noise near 30 µs where the kernel grants them.
 
 `python -m chaos.agent.meter` speaks JSON lines: {"id", "nodes": {name: [netns fd, address]}} first, then requests
-{"id", "flows": [flow.Asked…], "tail_s", "capture"}; it answers {"id", "realtime"}, then {"id", "flows": [results]} or
-{"id", "error"}.
+{"id", "flows": [flow.Asked…], "tail_s", "capture"}; it answers {"id", "realtime", "ports"} (where it listens, for the
+meters of other machines), then {"id", "flows": [results]} or {"id", "error"}. Of a flow that another machine's meter
+sends, {"id", "listen": [flow.Asked…]} is answered at once: from then on its packets count, until {"id", "collect":
+[number…], "tail_s"} is answered as a request of one's own is.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ SO_NO_CHECK = 11  # socket(7): no UDP checksum
 BURST = 64
 CAPTURED_MAX = 4000  # sent packets in a capture; each with all its arrivals
 BUFFER = 4 << 20
+LISTENED_NS = 600 * NS  # a flow that nobody has collected by then nobody will
 COPIES_NS = 20_000_000  # when everything has arrived, wait this long for duplicates
 
 
@@ -60,7 +63,7 @@ class Task:
             return None
         if self.done_ns is None:
             self.done_ns = now_ns
-        if all(len(flow.delays) == flow.sent for flow in self.flows):
+        if all(flow.whole for flow in self.flows):
             last_ns = max(flow.last_ns or 0 for flow in self.flows)
             return min(self.done_ns + self.tail_ns, last_ns + COPIES_NS)
         return self.done_ns + self.tail_ns
@@ -75,21 +78,54 @@ class Meter:
         for name, (netns, address) in nodes.items():
             self._plain[name] = _bound(netns, address, unchecked=False)
             self._unchecked[name] = _bound(netns, address, unchecked=True)
-        self._flows: dict[int, tuple[Flow, Task]] = {}
+        self._flows: dict[int, tuple[Flow, Task | None]] = {}  # None: listened to, and not yet collected
+        self._answers: list[dict[str, Any]] = []  # that wait for nothing
         self._tasks: list[Task] = []
         self._count = 0
         self._wall_ns = time.time_ns() - time.monotonic_ns()
 
+    @property
+    def ports(self) -> dict[str, list[int]]:
+        """Where each node's sockets listen: plain, unchecked."""
+        return {
+            name: [self._plain[name].getsockname()[1], self._unchecked[name].getsockname()[1]] for name in self._plain
+        }
+
     def add(self, request: Mapping[str, Any]) -> None:
         """Begin a request; KeyError, TypeError or ValueError if it makes no sense."""
-        asked = [Asked.read(data) for data in request["flows"]]
+        if "collect" in request:
+            self._collect(request)
+            return
+        listens = "listen" in request
+        asked = [Asked.read(data) for data in request["listen" if listens else "flows"]]
         for one in asked:
-            if one.source not in self._plain or one.sink not in self._plain:
-                raise KeyError(f"no node {one.source!r} or {one.sink!r} here")
+            if listens != (one.elsewhere == "source"):
+                raise ValueError(f"{one}: what is listened to, and nothing else, comes from elsewhere")
+            if missing := [end for what, end in _ends(one) if what != one.elsewhere and end not in self._plain]:
+                raise KeyError(f"no node {' or '.join(missing)} here")
         start_ns = time.monotonic_ns() + 1_000_000
-        flows = [Flow(self._count + i, one, start_ns + i * 100_000) for i, one in enumerate(asked)]
+        flows = [
+            Flow(one.number if one.elsewhere else self._count + i, one, start_ns + i * 100_000)
+            for i, one in enumerate(asked)
+        ]
+        if listens:
+            self._listen(request["id"], flows)
+            return
         self._count += len(flows)
         task = Task(request["id"], flows, round(request.get("tail_s", 0.3) * NS), request.get("capture") or "")
+        self._tasks.append(task)
+        self._flows.update({flow.number: (flow, task) for flow in flows})
+
+    def _listen(self, number: Any, flows: list[Flow]) -> None:
+        late_ns = time.monotonic_ns() - LISTENED_NS
+        for old in [n for n, (flow, task) in self._flows.items() if task is None and flow.start_ns < late_ns]:
+            del self._flows[old]
+        self._flows.update({flow.number: (flow, None) for flow in flows})
+        self._answers.append({"id": number, "listening": len(flows)})
+
+    def _collect(self, request: Mapping[str, Any]) -> None:
+        flows = [self._flows[number][0] for number in request["collect"]]
+        task = Task(request["id"], flows, round(request.get("tail_s", 0.3) * NS), "")
         self._tasks.append(task)
         self._flows.update({flow.number: (flow, task) for flow in flows})
 
@@ -106,6 +142,8 @@ class Meter:
 
     def _wait_s(self) -> float | None:
         now_ns = time.monotonic_ns()
+        if self._answers:
+            return 0.0
         times = [flow.due_ns() for flow, _ in self._flows.values() if not flow.done]
         times += [end for task in self._tasks if (end := task.finish_ns(now_ns)) is not None]
         return max(0.0, (min(times) - now_ns) / NS) if times else None
@@ -113,13 +151,14 @@ class Meter:
     def _send(self, now_ns: int) -> None:
         for flow, task in self._flows.values():
             for _ in range(BURST):
-                if flow.done or flow.due_ns() > now_ns:
+                if task is None or flow.done or flow.due_ns() > now_ns:
                     break
                 self._send_one(flow, task)
 
     def _send_one(self, flow: Flow, task: Task) -> None:
         sockets = self._unchecked if flow.asked.unchecked else self._plain
-        source, sink = sockets[flow.asked.source], sockets[flow.asked.sink].getsockname()
+        source = sockets[flow.asked.source]
+        sink = tuple(flow.asked.to) if flow.asked.elsewhere else sockets[flow.asked.sink].getsockname()
         at_ns = time.monotonic_ns()
         payload = flow.packet(at_ns)
         try:
@@ -129,12 +168,12 @@ class Meter:
         else:
             self._keep(task, SENT, at_ns, (source.getsockname(), sink), payload)
 
-    def _keep(self, task: Task, where: int, at_ns: int, ends: tuple[Any, Any], payload: bytes) -> None:
+    def _keep(self, task: Task | None, where: int, at_ns: int, ends: tuple[Any, Any], payload: bytes) -> None:
         """Note a packet for the capture; a packet that a fault swallows is there once, sent and never arrived.
 
         So a capture that is full takes no more that is sent, and still what was sent before and arrives now.
         """
-        if not task.capture:
+        if task is None or not task.capture:
             return
         stamp = payload[: STAMP.size]
         if len(task.stamps) >= CAPTURED_MAX and (where == SENT or stamp not in task.stamps):
@@ -162,7 +201,8 @@ class Meter:
     def _finished(self, now_ns: int) -> list[dict[str, Any]]:
         over = [t for t in self._tasks if (end := t.finish_ns(now_ns)) is not None and end <= now_ns]
         self._tasks = [task for task in self._tasks if task not in over]
-        return [self._answer(task) for task in over]
+        at_once, self._answers = self._answers, []
+        return [*at_once, *(self._answer(task) for task in over)]
 
     def _answer(self, task: Task) -> dict[str, Any]:
         for flow in task.flows:
@@ -172,6 +212,10 @@ class Meter:
             with contextlib.suppress(OSError):  # the file is then not there, and no evidence names it
                 Path(task.capture).write_bytes(render(task.captured))
         return answer
+
+
+def _ends(asked: Asked) -> tuple[tuple[str, str], tuple[str, str]]:
+    return ("source", asked.source), ("sink", asked.sink)
 
 
 def _bound(netns: int, address: str, *, unchecked: bool) -> socket.socket:
@@ -220,7 +264,7 @@ def main() -> None:
 def _take(meter: Meter | None, request: dict[str, Any], *, realtime: bool) -> Meter:
     if meter is None:
         meter = Meter({name: (fd, address) for name, (fd, address) in request["nodes"].items()})
-        _say({"id": request["id"], "realtime": realtime})
+        _say({"id": request["id"], "realtime": realtime, "ports": meter.ports})
         return meter
     try:
         meter.add(request)

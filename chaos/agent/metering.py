@@ -31,6 +31,13 @@ class Metering:
         self._lock = threading.Lock()
         self._start()
 
+    def move(self, places: Mapping[str, Place]) -> None:
+        """Measure between other places from now on."""
+        with self._lock:
+            self._meter.end(END_S)
+            self._places = places
+            self._start()
+
     @property
     def alive(self) -> bool:
         """Tell whether the process runs."""
@@ -59,7 +66,9 @@ class Metering:
         self._meter = Questions(self._process, name="meter")
         nodes = {name: [place.netns, place.address] for name, place in self._places.items()}
         try:
-            self.realtime: bool = answered("meter", self._meter.send({"nodes": nodes}), START_S)["realtime"]
+            told = answered("meter", self._meter.send({"nodes": nodes}), START_S)
+            self.realtime: bool = told["realtime"]
+            self.ports: Mapping[str, list[int]] = told["ports"]  # plain and unchecked, of each place
         except BaseException:  # a meter that did not start right is of no use to anybody
             self._meter.end(0.0)
             raise

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from chaos.agent.actions import ACTIONS
 from chaos.agent.ground import Ground, Place
 from chaos.agent.journal import Journal, is_owned, private, read
+from chaos.agent.pods import Pods
 from chaos.errors import AgentError, DirtyError, TargetError
 from chaos.targets.netns.wire import call
 
@@ -44,6 +45,7 @@ def heal(folder: Path) -> list[str]:
     if not records:
         return []
     journal = Journal(folder)
+    ground = None
     try:
         ground = reach(folder)
         failed = [] if ground is None else _undo_all(ground, folder)
@@ -53,7 +55,15 @@ def heal(folder: Path) -> list[str]:
             journal.forget(record.name)
     finally:
         journal.close()
+        if ground is not None:
+            _close(ground)
     return [record.name for record in records]
+
+
+def _close(ground: Ground) -> None:
+    for descriptor in (ground.hub_netns, *(place.netns for place in ground.places.values())):
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def _undo_all(ground: Ground, folder: Path) -> list[str]:
@@ -70,6 +80,8 @@ def reach(folder: Path) -> Ground | None:
     """Find the lab of a journal; None if it is gone."""
     try:
         kept = json.loads((folder / GROUND).read_text(encoding="utf-8"))
+        if not kept["lab_socket"]:
+            return _machine(kept["nodes"])
         nodes = call(kept["lab_socket"], {"op": "nodes"}, REACH_S)["nodes"]
     except FileNotFoundError:
         return None
@@ -80,6 +92,13 @@ def reach(folder: Path) -> Ground | None:
     opened = {name: _opened(node["netns"]) for name, node in nodes.items()}
     places = {node["name"]: Place(**{**node, "netns": opened.get(node["name"], -1)}) for node in kept["nodes"]}
     return Ground(lab_socket=kept["lab_socket"], hub_netns=_opened("/proc/1/ns/net"), places=places)
+
+
+def _machine(nodes: list[dict[str, Any]]) -> Ground:
+    """Return the pods that a journal of a machine knew: those that are gone have nothing to be undone but files."""
+    places = {node["name"]: Place(name=node["name"], address=node["address"], pod=node["pod"]) for node in nodes}
+    pods = Pods(uids={name: place.pod for name, place in places.items() if place.pod})
+    return Ground(lab_socket="", hub_netns=-1, places=places, pods=pods)  # a dead shaper's rules died with it
 
 
 def _opened(path: str) -> int:

@@ -61,7 +61,7 @@ def take(ground: Ground, node: str, name: str) -> None:
         shaper = ground.living_shaper()
         before = ground.shaping.get(node, [])
         after = [pair for pair in before if pair[0] != name]
-        if shaper is not None and len(after) != len(before):
+        if shaper is not None and len(after) != len(before) and not ground.is_gone(node):
             shaper.set(node, in_order(after))
         ground.shaping[node] = after  # after the effect: a retry must find what a `set` that failed left
 

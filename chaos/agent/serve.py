@@ -4,9 +4,11 @@ hello    nodes [{name, address, socket, netns, port, freezer, quota, folder, dis
          clock}], lab_socket, hub_netns, journal,
          lease_s, shaper
          (netns and hub_netns: path of a namespace, or the number of an inherited descriptor)
+places   nodes [{name, address, pod}]: stand on these from now on; pod: the uid of one of this machine, "": elsewhere
 inject   name, subject, action, deadline_s         heal     name
 observe  kind, undo                                measure  flows, tail_s, capture
 ports    source, sink, ports                       kernel   nodes
+gone     pods that are here no more                clock    what time it is here
 beat     renews the lease                          state    what is in force
 bye      heal everything and end                   events   undone, undo failed, stop-at
 """
@@ -22,16 +24,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chaos.agent import points, replay
+from chaos.agent import pods, points, replay
 from chaos.agent.agent import Agent
 from chaos.agent.ground import Ground, Place
-from chaos.agent.journal import Journal
+from chaos.agent.journal import Journal, await_free
 from chaos.agent.metering import Metering
 from chaos.agent.shaper import probe
 from chaos.errors import AgentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _out = threading.Lock()
 
@@ -78,18 +80,27 @@ def greet(hello: Mapping[str, Any]) -> Agent | None:
     """Take up the post: journal first, then what is left over is undone, then meter and shaper."""
     try:
         folder = Path(hello["journal"])
-        healed = replay.heal(folder) if folder.exists() else []
+        healed = []
+        if folder.exists():
+            await_free(folder)
+            healed = replay.heal(folder)
         journal = Journal(folder)
         replay.note_ground(folder, hello)
         ground = ground_of(hello)
-        meter = Metering(ground.places)
+        meter = Metering(ground.here)
         agent = Agent(ground, journal, meter, float(hello["lease_s"]), say)
         shaper = _shaper_of(ground)
     except Exception as error:  # noqa: BLE001 - the controller must hear why, and we are of no use without
         say({"id": hello.get("id"), "error": f"hello: {type(error).__name__}: {error}"})
         return None
-    say({"id": hello.get("id"), "ok": True, "healed": healed, "shaper": shaper, "meter": {"realtime": meter.realtime}})
+    told = {"healed": healed, "shaper": shaper, "meter": {"realtime": meter.realtime, "ports": meter.ports}}
+    say({"id": hello.get("id"), "ok": True, **told, "boot": boot_id()})
     return agent
+
+
+def boot_id() -> str:
+    """Return what tells this machine's start from any other's: clocks of equal ones are one clock (proc(5))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def _shaper_of(ground: Ground) -> dict[str, Any]:
@@ -103,13 +114,31 @@ def _shaper_of(ground: Ground) -> dict[str, Any]:
 
 def ground_of(hello: Mapping[str, Any]) -> Ground:
     """Open the namespaces named in a hello."""
-    places = {node["name"]: Place(**{**node, "netns": _netns(node["netns"])}) for node in hello["nodes"]}
-    return Ground(
-        lab_socket=hello["lab_socket"],
-        hub_netns=_netns(hello["hub_netns"]),
-        places=places,
-        shaper_backend=hello.get("shaper"),
-    )
+    hub = _netns(hello["hub_netns"])
+    places = places_of(hello["nodes"], hub)
+    ground = Ground(lab_socket=hello["lab_socket"], hub_netns=hub, places={}, shaper_backend=hello.get("shaper"))
+    ground.settle(places)
+    return ground
+
+
+def places_of(nodes: Iterable[Mapping[str, Any]], hub: int) -> dict[str, Place]:
+    """Return the places of a hello, or of the op of that name; AgentError for a pod that is not here."""
+    found: dict[str, Place] = {}
+    try:
+        for node in nodes:
+            found[node["name"]] = Place(**_placed(node, hub))
+    except BaseException:
+        for place in found.values():
+            if place.pod:  # its namespace was opened here
+                os.close(place.netns)
+        raise
+    return found
+
+
+def _placed(node: Mapping[str, Any], hub: int) -> dict[str, Any]:
+    if uid := node.get("pod"):
+        return {**pods.place(node["name"], node["address"], uid, hub), "pod": uid}
+    return {**node, "netns": _netns(node.get("netns", -1))}
 
 
 def _netns(where: str | int) -> int:
@@ -131,9 +160,22 @@ def carry_out(agent: Agent | None, request: Mapping[str, Any]) -> dict[str, Any]
     op = str(request.get("op"))
     if agent is None:
         raise AgentError(f"{op}: say hello first")
+    if op == "places":
+        return settle(agent, request)
     if op not in agent.answers:
         raise AgentError(f"no such op {op!r}; known: hello, bye, {', '.join(sorted(agent.answers))}")
     return agent.answers[op](request)
+
+
+def settle(agent: Agent, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Let the agent stand on other places; AgentError while something is in force, or a pod is not here."""
+    if in_force := agent.state({})["in_force"]:
+        raise AgentError(f"places can't change while {', '.join(sorted(in_force))} is in force; heal it first")
+    places = places_of(request["nodes"], agent.ground.hub_netns)
+    replay.note_ground(agent.journal.folder, {"lab_socket": agent.ground.lab_socket, **request})
+    agent.meter.move({name: place for name, place in places.items() if place.netns >= 0})
+    agent.ground.settle(places)
+    return {"shaper": _shaper_of(agent.ground), "ports": agent.meter.ports}
 
 
 def say(data: Mapping[str, Any]) -> None:

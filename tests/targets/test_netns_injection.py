@@ -14,12 +14,12 @@ from chaos.errors import AgentError
 from chaos.fidelity import Flow, check
 from chaos.model import Aimed, Freeze, Proof
 from chaos.piped import PipedProcess
-from chaos.targets.netns import client as client_module
-from chaos.targets.netns import injection as injection_module
-from chaos.targets.netns import probing
-from chaos.targets.netns.client import AgentClient
-from chaos.targets.netns.injection import NetnsInjection, Part
-from chaos.targets.netns.paths import paths
+from chaos.targets.agents import client as client_module
+from chaos.targets.agents import injection as injection_module
+from chaos.targets.agents import probing
+from chaos.targets.agents.client import AgentClient
+from chaos.targets.agents.injection import MeasuredInjection, Part
+from chaos.targets.agents.paths import paths
 from chaos.targets.netns.target import NetnsTarget
 from tests.leftovers import await_true
 
@@ -35,6 +35,8 @@ def look(state: str | None) -> dict:
 
 class Written:
     """A target whose agent says of each subject what is written, the last of it for ever."""
+
+    holds_down, gone_s = True, 1.0
 
     def __init__(self, folder, said=None) -> None:
         self.client = self
@@ -70,7 +72,7 @@ def step(tmp_path, monkeypatch):
     target = Written(tmp_path, {"n1": ["T"], "n2": ["T"]})
     aimed = [Aimed(subject=node, action=Freeze()) for node in ("n1", "n2")]
     plan = probing.plan([one.action for one in aimed], paths(aimed, [], NODES))
-    injection = NetnsInjection(target, "i1", aimed, plan)
+    injection = MeasuredInjection(target, "i1", aimed, plan)
     for i, one in enumerate(aimed):
         undo = {"subject": one.subject, "processes": [STATE]}
         injection._parts.append(Part(name=f"i1.{i}", aimed=one, undo=undo, applied_ns=1))
@@ -201,7 +203,7 @@ def test_reviving_an_agent_waits_for_nobody_who_waits_for_the_reviver(monkeypatc
     target = NetnsTarget.__new__(NetnsTarget)
     target._lock, target._reviving, target._in_force = threading.RLock(), threading.Lock(), [Alarmed()]
     target.client, _ = agent("import os, time; os.close(1); time.sleep(0.5)", target._heard)
-    monkeypatch.setattr(target, "_start_agent", lambda: "the next one")
+    monkeypatch.setattr(target, "_start_agents", lambda: "the next one")
     assert target.client._questions.over.wait(PATIENCE_S)
     began = time.monotonic()
     target.revive_agent()

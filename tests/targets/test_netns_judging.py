@@ -13,9 +13,9 @@ from chaos import fidelity
 from chaos.agent import flow as meter
 from chaos.fidelity import Flow
 from chaos.model import Aimed, CpuQuota, Cut, Direction, Freeze, Impairment, Power, Proof, Shape, Signal
-from chaos.targets.netns import probing, signs
-from chaos.targets.netns.baseline import KEPT, Baseline
-from chaos.targets.netns.paths import paths, touches
+from chaos.targets.agents import probing, signs
+from chaos.targets.agents.baseline import KEPT, Baseline
+from chaos.targets.agents.paths import paths, touches
 
 NODES = ("n1", "n2", "n3", "n4")
 DELAY = Impairment(delay_s=0.05)
@@ -215,6 +215,30 @@ def port(outcome):
 )
 def test_a_kill_is_an_end_by_signal_9_and_a_refused_port(second, outcome, proof):
     assert signs_of(Signal(), {"processes": [second]}, port(outcome)) is proof
+
+
+@pytest.mark.parametrize(
+    ("last", "proof"),
+    [
+        (row(exit_code=-9, ended_ns=9), Proof.CONFIRMED),
+        (row(exit_code=-9, ended_ns=9, starts=0), Proof.MISMATCH),  # of an earlier kill
+        (None, Proof.MISMATCH),
+    ],
+)
+def test_where_others_start_what_was_killed_its_end_was_seen_nevertheless(last, proof):
+    assert signs_of(Signal(), {"processes": [row(starts=2, last=last)]}) is proof
+
+
+def test_what_its_kubelet_started_anew_stands_still_no_longer():
+    again = {"processes": [row(starts=2, last=None)]}
+    assert fidelity.proof(signs.gone(Signal(signal="STOP"), UNDO, again)) is Proof.CONFIRMED
+    assert fidelity.proof(signs.gone(Signal(signal="STOP"), UNDO, {"processes": [row(starts=2)]})) is Proof.MISMATCH
+
+
+@pytest.mark.parametrize("action", [Signal(), Freeze(), CpuQuota(cores=0.1), Shape(impairment=Impairment(loss=0.5))])
+def test_of_a_pod_that_is_gone_nothing_is_left(action):
+    (one,) = signs.gone(action, UNDO, {"processes": [], "gone": True})
+    assert (one.proof, one.name) == (Proof.CONFIRMED, "pod n1 is gone, and what was done to it")
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,9 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from queue import Empty
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -33,10 +31,12 @@ from chaos.model import (
     StackAction,
 )
 from chaos.ports import Backends, Reaches, RunsProcesses
+from chaos.targets.agents.target import differences, not_looked_at
 from chaos.targets.netns.lab import Lab, NodeSpec
 from chaos.targets.netns.sweep import sweep
-from chaos.targets.netns.target import NetnsTarget, differences, heal_leftovers, not_looked_at, open_netns
+from chaos.targets.netns.target import NetnsTarget, heal_leftovers, open_netns
 from tests.leftovers import await_true
+from tests.targets.told import PATIENCE_S, evidence_of
 
 pytestmark = [
     pytest.mark.alone,
@@ -46,7 +46,6 @@ pytestmark = [
 
 NODES = [NodeSpec(name=name, role="member") for name in ("n1", "n2", "n3")]
 SERVER = "import http.server as h; h.HTTPServer(('0.0.0.0', 2379), h.SimpleHTTPRequestHandler).serve_forever()"
-PATIENCE_S = 40.0
 DELAY = Shape(impairment=Impairment(delay_s=0.05))
 
 
@@ -88,21 +87,6 @@ def own(tmp_path, *, lease_s: float = 10.0, shaper: str | None = None):
             yield target
         finally:
             target.close()
-
-
-def evidence_of(injection, phase: str, proof: Proof | None = None):
-    """Wait for the next evidence of a phase (and proof)."""
-    until = time.monotonic() + PATIENCE_S
-    seen = []
-    while time.monotonic() < until:
-        try:
-            one = injection.events.get(timeout=1)
-        except Empty:
-            continue
-        seen.append(one)
-        if one.phase == phase and proof in (None, one.proof):
-            return one
-    raise AssertionError(f"no {proof or 'evidence'} in phase {phase}; seen: {seen}")
 
 
 ACTIONS = {

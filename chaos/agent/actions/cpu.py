@@ -9,13 +9,13 @@ held back, and the CPU time that its processes got.
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chaos.agent import processes
 from chaos.agent.actions.signal import running_processes
+from chaos.agent.groupfiles import own_file
 from chaos.agent.points import effect
 from chaos.errors import AgentError
 
@@ -42,7 +42,7 @@ def prepare(ground: Ground, name: str, subject: str, action: CpuQuota) -> dict[s
 
 def apply(ground: Ground, undo: Mapping[str, Any], action: CpuQuota) -> None:  # noqa: ARG001 - the seam's
     """Set the quota."""
-    quota = _quota_of_a_lab(undo)
+    quota = _quota(undo)
     text = f"{round(action.cores * PERIOD_US)}"
     if quota.name == "cpu.max":
         text = f"{text} {PERIOD_US}"
@@ -51,14 +51,14 @@ def apply(ground: Ground, undo: Mapping[str, Any], action: CpuQuota) -> None:  #
 
 def undo(ground: Ground, undo: Mapping[str, Any]) -> None:  # noqa: ARG001 - the seam's
     """Write back what was there; a cgroup that is gone limits nothing."""
-    if (quota := _quota_of_a_lab(undo)).exists():
+    if (quota := _quota(undo)).exists():
         effect("cpu.undo", lambda: quota.write_text(undo["before"], encoding="ascii"))
 
 
 def observe(ground: Ground, undo: Mapping[str, Any]) -> dict[str, Any]:
     """Return the quota as the kernel has it, how often it held the node back, and the CPU time that was used."""
     ground.place(undo["subject"])
-    quota = _quota_of_a_lab(undo)
+    quota = _quota(undo)
     listed = ground.node_call(undo["subject"], {"op": "ps"})["processes"]
     return {
         "at_ns": time.monotonic_ns(),
@@ -83,10 +83,5 @@ def throttled(stat: str) -> int:
     return int(dict(line.split() for line in stat.splitlines())["nr_throttled"])
 
 
-def _quota_of_a_lab(undo: Mapping[str, Any]) -> Path:
-    """Return the quota file of a record; AgentError if it is no lab's: a record is data, and we may be root."""
-    quota = Path(undo["quota"])
-    known = re.search(rf"/chaosgate-cg[0-9a-f]{{8}}/{re.escape(undo['subject'])}/cpu\.(max|cfs_quota_us)\Z", str(quota))
-    if not known or quota != quota.resolve():
-        raise AgentError(f"{quota}: not the CPU quota of {undo['subject']} in a lab; nothing is written there")
-    return quota
+def _quota(undo: Mapping[str, Any]) -> Path:
+    return own_file(undo["quota"], undo["subject"], "cpu.max", "cpu.cfs_quota_us")

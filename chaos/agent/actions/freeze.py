@@ -8,12 +8,12 @@ A frozen init can't be asked anything, so what is to be watched is listed before
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chaos.agent import processes
-from chaos.agent.actions.signal import running_processes
+from chaos.agent.actions.signal import look, running_processes
+from chaos.agent.groupfiles import own_file
 from chaos.agent.points import effect
 from chaos.errors import AgentError
 
@@ -46,24 +46,16 @@ def undo(ground: Ground, undo: Mapping[str, Any]) -> None:
     """Thaw; a cgroup that is gone has nothing frozen in it."""
     if not undo["freezer"]:
         effect("freeze.undo", lambda: ground.node_call(undo["subject"], {"op": "cont_all"}))
-    elif (freezer := _freezer_of_a_lab(undo)).exists():
+    elif (freezer := own_file(undo["freezer"], undo["subject"], "cgroup.freeze")).exists():
         effect("freeze.undo", lambda: freezer.write_text("0", encoding="ascii"))
 
 
 def observe(ground: Ground, undo: Mapping[str, Any]) -> dict[str, Any]:
     """Return the kernel's view of the processes that ran before; the node's init may be frozen itself."""
-    ground.place(undo["subject"])
+    if ground.place(undo["subject"]).pod:  # nobody of ours is frozen with it, so it can be listed
+        return {**look(ground, undo["subject"], ""), "frozen": _frozen(undo["freezer"])}
     seen = [{**p, "stat": processes.stat(p["pid_lab"])} for p in undo["processes"]]
     return {"processes": seen, "frozen": _frozen(undo["freezer"])}
-
-
-def _freezer_of_a_lab(undo: Mapping[str, Any]) -> Path:
-    """Return the freezer of a record; AgentError if it is no lab's: a record is data, and we may be root."""
-    freezer = Path(undo["freezer"])
-    known = re.search(rf"/chaosgate-cg[0-9a-f]{{8}}/{re.escape(undo['subject'])}/cgroup\.freeze\Z", str(freezer))
-    if not known or freezer != freezer.resolve():
-        raise AgentError(f"{freezer}: not the freezer of {undo['subject']} in a lab; nothing is written there")
-    return freezer
 
 
 def _frozen(freezer: str) -> bool | None:

@@ -9,8 +9,8 @@ from chaos.agent import kernel
 from chaos.agent.shaper import probe
 from chaos.errors import CapabilityError
 from chaos.model import Action, StackAction
+from chaos.targets.agents.mechanisms import Means, mechanism
 from chaos.targets.netns import cgroups, clocks, disks
-from chaos.targets.netns.mechanisms import Means, mechanism
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +78,7 @@ def _means() -> Means:
             "quota": "cpu.max" if places.cpu_v2 else "cpu.cfs_quota_us",
             "disk": disks.FUSE,
             "clock": clocks.MECHANISM,
+            "power": "node init",
         },
         why_not={what: reason for what, reason in reasons.items() if reason},
     )

@@ -11,7 +11,7 @@ import numpy as np
 from chaos.fidelity import Flow, together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 KEPT = 200  # packets of each path
 
@@ -31,6 +31,12 @@ class Baseline:
                 while sum(one.sent for one in rounds[1:]) >= KEPT:
                     rounds = rounds[1:]
                 self._rounds[flow.source, flow.sink] = rounds
+
+    def forget(self, nodes: Collection[str]) -> None:
+        """Forget the paths of nodes that have become others."""
+        with self._lock:
+            for pair in [pair for pair in self._rounds if set(pair) & set(nodes)]:
+                del self._rounds[pair]
 
     def of(self, source: str, sink: str) -> Flow:
         """Return all that is kept of a path; an empty flow if it was never measured."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from chaos.jsonlines import Channel, Said
 
+UNANSWERED_MAX = 6  # beats, a third of a lease each: by then its own dead-man has undone everything
 END_S = 10.0  # for undoing everything and ending
 BYE_S = 1.0  # for saying so: one that hears no more may have its pipe full
 
@@ -29,11 +30,13 @@ BYE_S = 1.0  # for saying so: one that hears no more may have its pipe full
 class AgentClient:
     """A running agent; `on_event` is called from the reader's thread."""
 
-    def __init__(self, channel: Channel, *, lease_s: float, on_event: Callable[[Said], None]) -> None:
+    def __init__(
+        self, channel: Channel, *, lease_s: float, on_event: Callable[[Said], None], name: str = "agent"
+    ) -> None:
         self._on_event = on_event
         self._beat_s = lease_s / 3
         self._leaving = False  # we have said bye to a living agent: its end is no news
-        self._questions = Questions(channel, name="agent", heard=self._heard, ended=self._end)
+        self._questions = Questions(channel, name=name, heard=self._heard, ended=self._end)
 
     @property
     def alive(self) -> bool:
@@ -80,6 +83,11 @@ class AgentClient:
             self._on_event({"event": "gone", "why": f"{why}; a new one replays its journal at the next heal"})
 
     def _beat(self) -> None:
-        self.send("beat")  # at once: the lease began before the shaper was up, which takes seconds on a busy machine
-        while not self._questions.over.wait(self._beat_s):
-            self.send("beat")
+        """Beat at once: the lease began before the shaper was up. Whoever leaves beats unanswered is taken for gone."""
+        unanswered: list[Future[Said]] = []
+        while True:
+            unanswered = [*(one for one in unanswered if not one.done()), self.send("beat")]
+            if len(unanswered) > UNANSWERED_MAX:
+                self._questions.end(0.0)
+            if self._questions.over.wait(self._beat_s):
+                return

@@ -22,7 +22,7 @@ class Means:
     """Names of mechanisms; one that is not there has its reason in `why_not`, with what would do."""
 
     freezer: str
-    there: Mapping[str, str]  # shaper, quota, disk, clock
+    there: Mapping[str, str]  # shaper, quota, disk, clock, power
     why_not: Mapping[str, str]
 
     def of(self, action: NodeAction, what: str) -> str:
@@ -43,7 +43,8 @@ def _cut(action: Any, means: Means) -> str:
 
 
 def _power(action: Any, means: Means) -> str:
-    return f"node init, {means.of(action, 'disk')}" if action.unsynced_lost else "node init"
+    power = means.of(action, "power")
+    return f"{power}, {means.of(action, 'disk')}" if action.unsynced_lost else power
 
 
 _MECHANISMS: Mapping[str, Callable[[Any, Means], str]] = {

@@ -19,8 +19,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from chaos.fidelity import check
-from chaos.model import ClockSkew, CpuQuota, Cut, DiskFault, Freeze, Measurement, Power, Proof, Shape, Signal
-from chaos.targets.netns import disksigns as disk
+from chaos.model import CpuQuota, Cut, Freeze, Measurement, Proof, Shape, Signal
+from chaos.targets.agents import disksigns as disk
 from chaos.tolerances import HIGH
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def in_force(
     action: NodeAction, undo: Look, first: Look, second: Look, ports: Sequence[Look]
 ) -> tuple[Measurement, ...]:
     """Judge whether the fault is there now."""
+    if second.get("gone"):
+        return (check(f"pod {undo['subject']} is there", holds=False, why="it is gone, and the fault with it"),)
     if isinstance(action, Signal) and action.signal == "KILL":
         return *_ended(undo, second), *_ports(ports, ("refused",), "refuses connections")
     if isinstance(action, Signal | Freeze):
@@ -56,20 +58,18 @@ def in_force(
 
 def gone(action: NodeAction, undo: Look, second: Look) -> tuple[Measurement, ...]:
     """Judge whether the node is as it was before the fault."""
-    if isinstance(action, Power):
-        up = bool(second["node_up"] and second["port_up"] and second["carrier"])
-        powered = check(f"power of {undo['subject']}", holds=up, why="" if up else _power_text(second))
-        return powered, *_forgot(undo, second, off=False), *_running(undo, second, started_again=True)
-    if isinstance(action, ClockSkew):
-        return _clock(undo, second, float(undo["before"]))
-    if isinstance(action, DiskFault):
-        return disk.gone(action, undo, second)
-    if isinstance(action, CpuQuota):
-        return _unlimited(undo, second)
-    if isinstance(action, Signal | Freeze):
-        killed = isinstance(action, Signal) and action.signal == "KILL"
-        return _running(undo, second, started_again=killed)
-    return ()
+    if second.get("gone"):
+        return (check(f"pod {undo['subject']} is gone, and what was done to it", holds=True),)
+    killed = isinstance(action, Signal) and action.signal == "KILL"
+    judged: Mapping[str, Callable[[Any], tuple[Measurement, ...]]] = {
+        "power": lambda _: _powered(undo, second),
+        "clock": lambda _: _clock(undo, second, float(undo["before"])),
+        "disk": lambda asked: disk.gone(asked, undo, second),
+        "cpu": lambda _: _unlimited(undo, second),
+        "signal": lambda _: _running(undo, second, started_again=killed),
+        "freeze": lambda _: _running(undo, second, started_again=False),
+    }
+    return judged[action.kind](action) if action.kind in judged else ()
 
 
 def without_packets(action: NodeAction, hurt: Sequence[Measurement]) -> tuple[Measurement, ...]:
@@ -106,6 +106,8 @@ def _ended_by_kill(before: Look, now: Look | None) -> Measurement:
     name = f"{before['name']} ended by SIGKILL"
     if now is None:
         return check(name, holds=None, why="the node's init does not list it any more")
+    if (last := now.get("last")) and last["starts"] == before["starts"]:  # where others start it again: seen to end
+        return check(name, holds=last["exit_code"] == -9, why="" if last["exit_code"] == -9 else "it ended otherwise")
     if now["exit_code"] is None:
         return check(name, holds=False, why=f"it runs, pid {now['pid']}, start {now['starts']}")
     return check(name, holds=now["exit_code"] == -9, why="" if now["exit_code"] == -9 else f"exit {now['exit_code']}")
@@ -140,6 +142,8 @@ def _running_one(before: Look, now: Look | None, *, started_again: bool) -> Meas
     if now["stat"]["state"] in STOPPED:
         return check(name, holds=False, why="it is still stopped")
     same = now["starts"] == before["starts"]
+    if not same and not started_again and "last" in now:  # who waits for its answers has lost patience
+        return check(f"{before['name']} runs, started anew by its kubelet", holds=True)
     if same == started_again:
         why = "it was not started again" if started_again else "it was started anew, not let go on"
         return check(name, holds=False, why=why)
@@ -181,6 +185,12 @@ def _unlimited(undo: Look, second: Look) -> tuple[Measurement, ...]:
     back = second["quota"] == undo["before"]
     why = "" if back else f"it is {second['quota']!r}, and was {undo['before']!r}"
     return (check(f"quota of {undo['subject']} as before", holds=back, why=why),)
+
+
+def _powered(undo: Look, second: Look) -> tuple[Measurement, ...]:
+    up = bool(second["node_up"] and second["port_up"] and second["carrier"])
+    powered = check(f"power of {undo['subject']}", holds=up, why="" if up else _power_text(second))
+    return powered, *_forgot(undo, second, off=False), *_running(undo, second, started_again=True)
 
 
 def _without_power(undo: Look, second: Look) -> tuple[Measurement, ...]:

@@ -13,9 +13,9 @@ from chaos.fidelity import Flow
 from chaos.model import Measurement, NodeAction, Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from chaos.targets.netns.paths import Hurt, Paths
+    from chaos.targets.agents.paths import Hurt, Paths
 
 Pair = tuple[str, str]
 ALL_PER_S = 5000  # packets of all flows together: what one Python process sends and receives with room to spare
@@ -61,6 +61,12 @@ class Plan:
         """The greatest delay asked for."""
         delays = [sum(one.delay_s for one in path.impairments) for path in self.paths.hurt]
         return 1e3 * max(delays, default=0.0)
+
+    def without(self, absent: Collection[str]) -> Plan:
+        """Leave out the paths of nodes that are there no more."""
+        hurt = tuple(one for one in self.paths.hurt if not {one.source, one.sink} & set(absent))
+        spared = tuple(pair for pair in self.paths.spared if not set(pair) & set(absent))
+        return replace(self, paths=replace(self.paths, hurt=hurt, spared=spared))
 
     def judge(self, bare: Bare, got: Mapping[Pair, Flow], *, watch: bool = False) -> Judged:
         """Judge the step while it is in force; of a `watch`, the paths that it sends packets over."""
@@ -141,6 +147,9 @@ def read_flows(answer: Mapping[str, Any]) -> dict[Pair, Flow]:
 
 
 def _judge_hurt(path: Hurt, bare: Flow, got: Flow) -> tuple[Measurement, ...]:
+    if path.cut and not path.dark and bare.sent and not bare.received:
+        why = "nothing came through before, either"
+        return (fidelity.check(f"packets {path.source}→{path.sink} before", holds=None, why=why),)
     if path.cut:
         return (fidelity.judge_cut(got, dark=path.dark),)
     return fidelity.judge_shaped(path.impairments, bare, got)

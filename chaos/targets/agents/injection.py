@@ -31,8 +31,8 @@ from chaos.model import (
     Signal,
     StackAction,
 )
-from chaos.targets.netns import signs
-from chaos.targets.netns.probing import Plan, flows_of, read_flows, watch_flows
+from chaos.targets.agents import signs
+from chaos.targets.agents.probing import Plan, flows_of, read_flows, watch_flows
 from chaos.tolerances import CLOCK_S, CPU_S
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from chaos.fidelity import Flow
-    from chaos.targets.netns.target import NetnsTarget
+    from chaos.targets.agents.target import AgentTarget
 
 ATTEMPTS = 3
 WATCH_S = 1.0
@@ -48,7 +48,6 @@ WATCH_ROUNDS = 5  # the last so many low-rate rounds are judged together
 WATCH_TRIALS = 10  # of a disk, in each of two looks: fewer could not show that half is not the whole
 LOOK_APART_S = 0.25  # between two looks at the CPU time of what should stand still
 SETTLE_S = 4.0  # an effect that is not there by then is a mismatch
-GONE_S = 15.0  # an effect that is still there so long after its undo makes the target dirty
 REPLY_S = 30.0
 DEATH_S = 1.0  # SIGKILL ends a process in milliseconds; one in an uninterruptible wait takes longer, and is told
 DEATH_POLL_S = 0.005
@@ -77,10 +76,10 @@ class Part:
         return self.aimed.action
 
 
-class NetnsInjection:
-    """A step in force on a lab. Thread-safe; `heal` may be called from anywhere, any number of times."""
+class MeasuredInjection:
+    """A step in force on a target. Thread-safe; `heal` may be called from anywhere, any number of times."""
 
-    def __init__(self, target: NetnsTarget, name: str, aimed: Sequence[Aimed], plan: Plan) -> None:
+    def __init__(self, target: AgentTarget, name: str, aimed: Sequence[Aimed], plan: Plan) -> None:
         self.events: Queue[Evidence] = Queue()
         self.name = name
         self.aimed = tuple(aimed)
@@ -214,12 +213,16 @@ class NetnsInjection:
             self._healing.wait(_apart_s(part.action))
             second: Mapping[str, Any] = self._look(part)
             ports = self._ports(part)
-            if part.death is not None and self._healing.is_set():  # it may run again by now: its end was seen before
+            if part.death is not None and self._may_be_back():
                 first, second, ports = part.death, part.death, []
             found = signs.in_force(part.action, part.undo, first, second, ports)
             if fidelity.proof(found) is Proof.CONFIRMED or time.monotonic() > until or self._healing.is_set():
                 return signs.ended_ns(second), found
             self._healing.wait(0.1)
+
+    def _may_be_back(self) -> bool:
+        """Whether what was killed may run again by now: that it ended was seen before."""
+        return self._healing.is_set() or not self._target.holds_down
 
     def _look(self, part: Part) -> dict[str, Any]:
         return self._target.client.ask("observe", REPLY_S, kind=part.kind, undo=part.undo)
@@ -282,6 +285,8 @@ class NetnsInjection:
     def _look_again(self) -> None:
         """Look before the undo: a fault that ended by itself since the last look was not in force to its end."""
         for part in self._parts:
+            if part.death is not None and not self._target.holds_down:
+                continue
             try:
                 look = self._look(_watched(part))
                 other = self._look(_watched(part)) if isinstance(part.action, DiskFault) else look  # trials count once
@@ -302,7 +307,9 @@ class NetnsInjection:
         return max(int(self._target.client.wait("heal", one, REPLY_S)["undone_ns"]) for one in asked)
 
     def _prove_gone(self, undone_ns: int) -> Evidence:
-        until = time.monotonic() + GONE_S
+        killed = any(part.death is not None for part in self._parts)
+        gone_s = self._target.back_s if killed else self._target.gone_s
+        until = time.monotonic() + gone_s
         while True:
             began_ns = time.monotonic_ns()
             found = self._gone_now()
@@ -313,14 +320,14 @@ class NetnsInjection:
         told = [self._say_healed(part, seen, mine, undone_ns) for (part, seen), mine in found]
         worst = min(told, key=lambda one: _WORST_FIRST.index(one.proof))
         if worst.proof is Proof.MISMATCH:
-            raise DirtyError(
-                f"{worst.subject}: {worst.action}: still there {GONE_S:.0f} s after its undo: {worst.detail}"
-            )
+            late = f"still there {gone_s:.0f} s after its undo"
+            raise DirtyError(f"{worst.subject}: {worst.action}: {late}: {worst.detail}")
         return replace(worst, subject=", ".join(one.subject for one in told))
 
     def _gone_now(self) -> list[tuple[tuple[Part, Mapping[str, Any]], list[Measurement]]]:
-        flows, tail_s = flows_of(self._plan, healed=True)
-        paths = self._plan.judge_gone(self._target.bare, self._flows(flows, tail_s))
+        plan = self._plan.without(self._target.absent())
+        flows, tail_s = flows_of(plan, healed=True)
+        paths = plan.judge_gone(self._target.bare, self._flows(flows, tail_s))
         restored = self._target.restored(self)
         found: list[tuple[tuple[Part, Mapping[str, Any]], list[Measurement]]] = []
         for part in self._parts:
