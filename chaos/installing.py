@@ -43,9 +43,9 @@ def install(kubeconfig: str, context: str, image: str, *, yes: bool, printed: bo
     chaosgate install --image registry.example/chaosgate-agent:1
     chaosgate install --print | kubectl apply -f -
 
-    The agents are privileged pods of a namespace of their own, `chaosgate`. They listen on no port: whoever may `exec`
-    there may use them, nobody else. They have no rights in the cluster. With them comes a role for each right that
-    whoever runs experiments needs; --print shows them, with the reason of each.
+    The agents are privileged pods of a namespace of their own, `chaosgate`. They take orders from no port: whoever may
+    `exec` there may use them, nobody else. They have no rights in the cluster. With them come roles for whoever runs
+    experiments; --print shows them, with the reason of each right.
 
     A lab of `chaosgate lab up` has the image already. `chaosgate image` makes it here for others, without a registry.
     """  # noqa: D301  # click reads the backspace as "keep these lines as they are"

@@ -10,12 +10,14 @@ A container that was killed is started again by the kubelet, not by us; `last` i
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import select
 import signal
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +39,8 @@ class Main:
     """The first process of a container."""
 
     pid: int  # here
-    name: str  # comm; a second one of that name is name#2
+    name: str  # comm
+    container: str  # its id, as its cgroup is named after it
     start_ticks: int  # since boot, which no other process of this pid shares (proc(5))
 
     @property
@@ -49,10 +52,14 @@ class Main:
 
 @dataclass(slots=True)
 class Pods:
-    """The pods of this machine by name, and how those ended that we killed."""
+    """The pods of this machine by name, and how those ended that we killed.
+
+    Two containers may run programs of one name: they are name and name#2, and who lives keeps its name.
+    """
 
     uids: dict[str, str] = field(default_factory=dict)
-    last: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)  # (pod, process) → its row at its end
+    last: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)  # (uid, process) → its row at its end
+    named: dict[tuple[str, str], str] = field(default_factory=dict)  # (uid, container) → process
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def call(self, node: str, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,12 +76,28 @@ class Pods:
 
     def rows(self, node: str) -> list[dict[str, Any]]:
         """Return the first process of each of a pod's containers, and those that ended by us and are not back."""
-        running = {main.name: self._row(node, main) for main in mains(members(self.uids[node]))}
+        uid = self.uids[node]
+        running = {main.name: self._row(node, main) for main in self.mains_of(uid, members(uid))}
         with self.lock:
-            ended = {name: row for (pod, name), row in self.last.items() if pod == node}
+            ended = {name: row for (pod, name), row in self.last.items() if pod == uid}
         return [{**row, "last": ended.get(name)} for name, row in running.items()] + [
             {**row, "last": None} for name, row in ended.items() if name not in running
         ]
+
+    def mains_of(self, uid: str, pids: Sequence[int]) -> list[Main]:
+        """Return the first processes of a pod's containers, by names that each keeps as long as it lives."""
+        found = mains(pids)
+        with self.lock:
+            living = {(uid, main.container) for main in found}
+            self.named = {key: name for key, name in self.named.items() if key[0] != uid or key in living}
+            for main in found:
+                self.named.setdefault((uid, main.container), self._free(uid, main.name))
+            return [replace(main, name=self.named[uid, main.container]) for main in found]
+
+    def _free(self, uid: str, comm: str) -> str:
+        taken = {name for (pod, _), name in self.named.items() if pod == uid}
+        numbered = (f"{comm}#{number}" for number in itertools.count(2))
+        return next(name for name in itertools.chain([comm], numbered) if name not in taken)
 
     def _row(self, node: str, main: Main) -> dict[str, Any]:
         return {
@@ -92,8 +115,8 @@ class Pods:
         }
 
     def _signal(self, node: str, name: str, number: str) -> dict[str, Any]:
-        everybody = members(self.uids[node])
-        chosen = [main for main in mains(everybody) if not name or main.name == name]
+        uid = self.uids[node]
+        chosen = [main for main in self.mains_of(uid, members(uid)) if not name or main.name == name]
         if number == "KILL":
             return {"signalled": [main.name for main in chosen if self._kill(node, main)]}
         chosen_pids = {main.pid for main in chosen}
@@ -132,7 +155,7 @@ class Pods:
         if not gone:
             raise AgentError(f"{node}: {main.name} (pid {main.pid}) has not ended {END_S:.0f} s after SIGKILL")
         with self.lock:
-            self.last[node, main.name] = {
+            self.last[self.uids[node], main.name] = {
                 **row,
                 "exit_code": -signal.SIGKILL,
                 "ended_ns": time.monotonic_ns(),
@@ -198,9 +221,17 @@ def mains(pids: Sequence[int]) -> list[Main]:
         name, ticks = comm(pid), start_ticks(pid)
         if not name or not ticks:
             continue
-        again = sum(one.name.partition("#")[0] == name for one in found)
-        found.append(Main(pid=pid, name=f"{name}#{again + 1}" if again else name, start_ticks=ticks))
+        found.append(Main(pid=pid, name=name, container=container(pid) or f"{pid}/{ticks}", start_ticks=ticks))
     return found
+
+
+def container(pid: int) -> str:
+    """Return the id of a process's container, as every runtime writes it into the names of cgroups; "" for none."""
+    try:
+        found = re.findall(r"[0-9a-f]{64}", Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii", errors="replace"))
+    except OSError:
+        return ""
+    return found[-1] if found else ""
 
 
 def below(pid: int, pids: Sequence[int]) -> list[int]:

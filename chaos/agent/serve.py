@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from chaos.agent import pods, points, replay
 from chaos.agent.agent import Agent
 from chaos.agent.ground import Ground, Place
+from chaos.agent.identity import modules
 from chaos.agent.journal import Journal, await_free
 from chaos.agent.metering import Metering
 from chaos.agent.shaper import probe
@@ -94,13 +95,8 @@ def greet(hello: Mapping[str, Any]) -> Agent | None:
         say({"id": hello.get("id"), "error": f"hello: {type(error).__name__}: {error}"})
         return None
     told = {"healed": healed, "shaper": shaper, "meter": {"realtime": meter.realtime, "ports": meter.ports}}
-    say({"id": hello.get("id"), "ok": True, **told, "boot": boot_id()})
+    say({"id": hello.get("id"), "ok": True, **told, "modules": modules()})
     return agent
-
-
-def boot_id() -> str:
-    """Return what tells this machine's start from any other's: clocks of equal ones are one clock (proc(5))."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def _shaper_of(ground: Ground) -> dict[str, Any]:

@@ -112,12 +112,26 @@ def test_what_is_no_pods_business_is_refused(machine):
         machine.call("web-0", {"op": "start"})
 
 
-def test_two_of_a_name_are_told_apart(process):
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as other:
-        await_true("it is python", lambda: pods.comm(other.pid) == pods.comm(process.pid), within_s=10)
-        names = [main.name for main in pods.mains([process.pid, other.pid])]
+def test_two_of_a_name_are_told_apart_and_who_lives_keeps_its_name(machine, process):
+    def named(*pids):
+        return {main.pid: main.name for main in machine.mains_of(UID, pids)}
+
+    comm = pods.comm(process.pid)
+    sleeps = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with subprocess.Popen(sleeps) as other, subprocess.Popen(sleeps) as third:
+        for one in (other, third):
+            await_true("it is python", lambda pid=one.pid: pods.comm(pid) == comm, within_s=10)
+        assert named(process.pid, other.pid) == {process.pid: comm, other.pid: f"{comm}#2"}
+        assert named(other.pid) == {other.pid: f"{comm}#2"}, "the first one is down"
+        assert named(third.pid, other.pid) == {third.pid: comm, other.pid: f"{comm}#2"}, "and comes back as another"
         other.kill()
-    assert names == [pods.comm(process.pid), f"{pods.comm(process.pid)}#2"]
+        third.kill()
+
+
+def test_a_container_is_known_by_its_id(tmp_path, monkeypatch):
+    text = f"0::/kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice/cri-containerd-{'ab' * 32}.scope\n"
+    monkeypatch.setattr(pods.Path, "read_text", lambda *_, **__: text)
+    assert pods.container(1) == "ab" * 32
 
 
 def test_a_pod_with_the_machines_network_is_refused(machine, process):

@@ -64,8 +64,14 @@ class Forked:
 
 
 def serve() -> None:
-    """Start the server now, so that a look at what is left behind finds it before and after."""
+    """Start the server now and wait until it serves, so that a look at what is left behind finds it before and after.
+
+    One that has only just been forked is no process of ours yet, as its environment has it.
+    """
     forkserver.ensure_running()
+    first = _CONTEXT.Process(target=os.getpid)
+    first.start()
+    first.join()
 
 
 def _become(arguments: list[str], env: dict[str, str], output: DupFd) -> None:

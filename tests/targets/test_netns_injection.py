@@ -191,6 +191,18 @@ def test_an_agent_s_death_is_told_though_it_is_closed_before_anybody_knows_how_i
     assert told == ["gone"]
 
 
+def test_an_agent_that_leaves_its_beats_unanswered_is_taken_for_gone():
+    """A stream that swallows everything and tells nothing: its machine has undone the fault by its own lease."""
+    told: list[str] = []
+    silent = "import sys\nfor line in sys.stdin: pass"
+    process = subprocess.Popen([sys.executable, "-c", silent], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    client = AgentClient(PipedProcess(process), lease_s=0.3, on_event=lambda event: told.append(event["event"]))
+    threading.Thread(target=client._beat, daemon=True).start()
+    assert client._questions.over.wait(PATIENCE_S)
+    await_true("it is told", lambda: told == ["gone"], within_s=PATIENCE_S)
+    assert not client.alive
+
+
 def test_an_agent_that_was_told_to_leave_is_no_news():
     told: list[str] = []
     client, _ = agent("import sys; sys.stdin.read()", lambda event: told.append(event["event"]))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from chaos.agent.identity import modules
 from chaos.agent.points import effect
 from chaos.errors import AgentError, CapabilityError, TargetError
 from chaos.targets.agents.client import AgentClient
@@ -162,7 +163,12 @@ def greet(
         "shaper": shaper,
     }
     try:
-        return client, client.hello(hello, HELLO_S)
+        told = client.hello(hello, HELLO_S)
     except AgentError as error:
         client.close()
         raise TargetError(f"{pod}: {error}") from error
+    if told["modules"] != modules():
+        client.close()
+        would = "install the image of this version (`chaosgate image` makes it), under another name than the old one's"
+        raise TargetError(f"{NAMESPACE}/{pod} runs an agent of another version than this chaosgate: {would}")
+    return client, told

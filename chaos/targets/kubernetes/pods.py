@@ -66,6 +66,10 @@ def read(pod: Any, role: str, zones: Mapping[str, str]) -> Pod:
         raise TargetError(f"{where} has its machine's own network: a fault of its packets would hit the whole machine")
     if pod.spec.share_process_namespace:
         raise TargetError(f"{where} shares one PID namespace among its containers: none can be told from another")
+    if pod.spec.host_pid:
+        raise TargetError(f"{where} sees its machine's processes: they could not be told from its own")
+    if ":" in (pod.status.pod_ip or ""):
+        raise TargetError(f"{where} has the address {pod.status.pod_ip}; only IPv4 can be shaped and cut")
     if pod.metadata.deletion_timestamp or pod.status.phase != "Running" or not pod.status.pod_ip:
         phase = "Terminating" if pod.metadata.deletion_timestamp else pod.status.phase
         raise TargetError(f"{where} is {phase}, and not a running pod; wait until it is")

@@ -177,7 +177,7 @@ def test_a_server_that_is_too_old_is_refused(minor, works):
 
 
 def pod(**more):
-    spec = {"node_name": "node1", "host_network": None, "share_process_namespace": None}
+    spec = {"node_name": "node1", "host_network": None, "host_pid": None, "share_process_namespace": None}
     meta = {"name": "a-0", "namespace": "default", "uid": "u", "deletion_timestamp": None}
     status = {"phase": "Running", "pod_ip": "10.0.0.1"}
     parts = {"metadata": meta, "spec": spec, "status": status}
@@ -195,6 +195,8 @@ def test_a_pod_is_a_node_in_the_zone_of_its_machine():
     [
         ({"host_network": True}, "would hit the whole machine"),
         ({"share_process_namespace": True}, "none can be told from another"),
+        ({"host_pid": True}, "could not be told from its own"),
+        ({"pod_ip": "fd00::1"}, "only IPv4"),
         ({"phase": "Pending"}, "default/a-0 is Pending"),
         ({"deletion_timestamp": NOW}, "default/a-0 is Terminating"),
         ({"pod_ip": None}, "not a running pod"),

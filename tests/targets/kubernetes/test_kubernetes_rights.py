@@ -136,3 +136,12 @@ def test_a_token_that_is_none_is_told_as_such(cluster, tmp_path):
     (tmp_path / "kubeconfig").write_text(json.dumps(config))
     with pytest.raises(TargetError, match="are the credentials expired"):
         connect(str(tmp_path / "kubeconfig"))
+
+
+def test_an_agent_of_another_version_is_refused(served, tmp_path, monkeypatch):
+    monkeypatch.setattr(install, "modules", lambda: "of tomorrow")
+    with (
+        pytest.raises(TargetError, match="an agent of another version than this chaosgate: install"),
+        open_kubernetes(served, "default", ROLES, evidence=tmp_path),
+    ):
+        pass
