@@ -40,6 +40,7 @@ TEST_PROGRAMS = {
     "zstd": "zstd",
     "setpriv": "util-linux",
     "openssl": "openssl",
+    "ping": "iputils-ping",
 }
 
 

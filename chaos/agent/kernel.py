@@ -41,10 +41,21 @@ def _of(netns: int) -> dict[str, Any]:
     with inside(netns):
         links, qdiscs, rules = (_said(program) for program in PROGRAMS)
     return {
-        "links": None if links is None else _picked(links, "ifname", LINK_KEYS),
+        "links": None if links is None else _picked([_state(link) for link in links], "ifname", LINK_KEYS),
         "qdiscs": None if qdiscs is None else _picked(qdiscs, "dev", QDISC_KEYS),
         "rules": None if rules is None else in_effect(rules["nftables"] if rules else []),
     }
+
+
+def _state(link: dict[str, Any]) -> dict[str, Any]:
+    """Return a link whose driver tells no state, and that has a carrier, as one that is up: it must be taken for that.
+
+    A bridge says UNKNOWN until the kernel gets round to it, up to a second later (Documentation/networking/
+    operstates.rst, 2: IF_OPER_UNKNOWN; net/core/link_watch.c).
+    """
+    if link.get("operstate") == "UNKNOWN" and "LOWER_UP" in link.get("flags", ()):
+        return {**link, "operstate": "UP"}
+    return link
 
 
 def _picked(devices: list[dict[str, Any]], named: str, keys: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -501,3 +501,17 @@ def test_the_agent_needs_nothing_but_the_standard_library():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     foreign = set(done.stdout.split()) - sys.stdlib_module_names - {"chaos", "__main__"}
     assert not {name for name in foreign if not name.startswith(("_", "sitecustomize"))}
+
+
+@pytest.mark.parametrize(
+    ("flags", "operstate", "told"),
+    [
+        (["UP", "LOWER_UP"], "UNKNOWN", "UP"),  # a bridge that the kernel has not got round to
+        (["UP", "LOWER_UP"], "UP", "UP"),
+        (["UP", "NO-CARRIER"], "UNKNOWN", "UNKNOWN"),
+        (["NO-CARRIER", "UP"], "DOWN", "DOWN"),
+        ([], "UNKNOWN", "UNKNOWN"),
+    ],
+)
+def test_a_link_with_a_carrier_whose_state_nobody_tells_is_up(flags, operstate, told):
+    assert kernel._state({"ifname": "br0", "flags": flags, "operstate": operstate})["operstate"] == told

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -311,7 +312,9 @@ def test_a_missed_heartbeat_undoes_the_fault(tmp_path, monkeypatch):
         injection = target.inject([Aimed(subject="n1", action=DELAY)], deadline_s=60)
         evidence_of(injection, "confirm", Proof.CONFIRMED)
         send = target.client.send
-        monkeypatch.setattr(target.client, "send", lambda op, **more: op != "beat" and send(op, **more))
+        swallowed = Future()
+        swallowed.set_result({})
+        monkeypatch.setattr(target.client, "send", lambda op, **more: swallowed if op == "beat" else send(op, **more))
         assert "heartbeat" in evidence_of(injection, "watch", Proof.MISMATCH).detail
         monkeypatch.undo()
         assert injection.heal().result(PATIENCE_S).proof is Proof.CONFIRMED
