@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from chaos.fits import operations, stand_ins, unmade_topics
 from chaos.guess import nearest, suggestion
-from chaos.model import Load, Node, Span, StackAction, Topology
+from chaos.model import Load, Span, StackAction
 from chaos.occurrences import OCCURRENCES_MAX, Occurrence, is_momentary, lulls, occurrences, starts
 from chaos.positions import Page, entries, locate
 from chaos.shapes import lasts_s, peak_at_s, peak_lasts_s
@@ -22,7 +23,7 @@ from chaos.tolerances import shortest_s
 from chaos.units import counted, format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from chaos.model import NamedGate, Step
 
@@ -47,7 +48,10 @@ class Draft:
     serves: Sequence[str] = ()  # workloads that the stack has servers for; none: it doesn't say
     keys: Sequence[str] = ()  # that a file may have
     operations: Sequence[str] | None = None  # that the stack has; None: it doesn't say
-    impossible: Mapping[str, str] = field(default_factory=dict)  # operations that it can't do as it is set → why
+    operations_on: Mapping[str, Sequence[str]] = field(default_factory=dict)  # role → those that its holders know
+    refuses: Callable[[StackAction], str] | None = None  # why the stack can't do it as it is set
+    of_one: Sequence[str] = ()  # operations of which there is one to do, however many are aimed at
+    topics: Mapping[str, int] | None = None  # that there will be, and their partitions; None: the stack doesn't say
     processes: Sequence[str] = ()  # that a fault can be aimed at; none: the stack doesn't say
     paced: bool = False  # the workload's users never wait for answers: no closed loop
     lags: bool = False  # the stack tells how far a job is behind, by which a rate for such a workload can be found
@@ -72,7 +76,7 @@ def _problems(draft: Draft, root: yaml.MappingNode) -> Iterator[Problem]:
             _repeats(step), _times(step, draft.duration_s), _aim(step), _shortness(step)
         ):
             yield ("steps", place, *key.split("/")), message
-        for message in _operations(step, draft.operations, draft.impossible):
+        for message in operations(step, draft):
             yield ("steps", place, "fault"), message
         for message in _process(step, draft.processes):
             yield ("steps", place, "fault", *_first_key(root, ("steps", place, "fault")), "process"), message
@@ -94,6 +98,7 @@ def _problems(draft: Draft, root: yaml.MappingNode) -> Iterator[Problem]:
     yield from _beside(draft)
     yield from _of_no_load(draft)
     yield from _unread_topics(draft)
+    yield from unmade_topics(draft)
 
 
 # ---------------------------------------------------------------- one step
@@ -142,7 +147,7 @@ def _shortness(step: Step) -> Iterator[tuple[str, str]]:
     if is_momentary(step.fault) or not step.for_s:
         return
     try:
-        aimed = step.fault.aim(*_stand_ins(step))
+        aimed = step.fault.aim(*stand_ins(step))
     except ValueError:  # names nodes that only the real topology has; the plan asks again
         return
     needs_s = max((shortest_s(a.action) for a in aimed if not isinstance(a.action, StackAction)), default=0.0)
@@ -150,18 +155,6 @@ def _shortness(step: Step) -> Iterator[tuple[str, str]]:
         enough = _text(math.ceil(needs_s * 10) / 10)
         key = "fault/kill/down-for" if getattr(step.fault, "down_for_s", None) is not None else "for"
         yield key, f"{_text(step.for_s)} is too short to measure that it really happened; write {enough} or more"
-
-
-def _operations(step: Step, there: Sequence[str] | None, impossible: Mapping[str, str]) -> Iterator[str]:
-    """Yield a problem for an operation that the stack hasn't, or can't do as it is set."""
-    if there is None or not is_momentary(step.fault):
-        return
-    for aimed in step.fault.aim(*_stand_ins(step)):
-        name = aimed.action.operation if isinstance(aimed.action, StackAction) else ""
-        if name and name not in there:
-            yield f"the stack has no operation '{name}'; {suggestion(name, there)}"
-        elif name in impossible:
-            yield impossible[name]
 
 
 def _process(step: Step, there: Sequence[str]) -> Iterator[str]:
@@ -175,12 +168,6 @@ def _first_key(root: yaml.MappingNode, where: Where) -> Where:
     """Return the one key of a mapping, which is a fault's name."""
     node = locate(root, where)
     return tuple(entries(node))[:1] if isinstance(node, yaml.MappingNode) else ()
-
-
-def _stand_ins(step: Step) -> tuple[tuple[Node, ...], Topology]:
-    """Return a victim and its peers before there is a topology: what an action needs doesn't depend on who they are."""
-    nodes = tuple(Node(name=f"{step.on.role}-{n}", role=step.on.role, address="") for n in range(3))
-    return nodes[:1], Topology(nodes=nodes)
 
 
 # ---------------------------------------------------------------- steps together

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from chaos.errors import UsageError
 from chaos.faults.replace import Replace
 from chaos.spec import axes
+from chaos.stacks import STACKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,7 +49,7 @@ def refuse_other_axes(experiment: Experiment, options: Options, prefix: str = "-
 
     Where a step replaces the version, the one asked for is what it is replaced by, and no cell is named by that.
     """
-    there, name = axes(experiment), experiment.stack.name
+    there, name = axes(experiment), _replaced(experiment)
     replaced = any(isinstance(step.fault, Replace) for step in experiment.steps)
     asked = {
         "version": f"{name}={options.versions[name]}" if name in options.versions and not replaced else "",
@@ -68,13 +69,19 @@ def with_options(experiment: Experiment, options: Options) -> Experiment:
     Where a step replaces the version, that is the candidate: it becomes the one asked for, and the file still says
     from which version the upgrade starts.
     """
-    candidate = options.versions.get(experiment.stack.name)
+    given, component, steps = dict(options.versions), _replaced(experiment), experiment.steps
+    if component in given and any(isinstance(step.fault, Replace) for step in steps):
+        candidate = given.pop(component)
+        steps = tuple(_upgraded(step, candidate) for step in steps)
+    stack = replace(experiment.stack, versions={**experiment.stack.versions, **given})
     seed = experiment.seed if options.seed is None else options.seed
-    if candidate and any(isinstance(step.fault, Replace) for step in experiment.steps):
-        steps = tuple(_upgraded(step, candidate) for step in experiment.steps)
-        return replace(experiment, steps=steps, seed=seed)
-    stack = replace(experiment.stack, versions={**experiment.stack.versions, **options.versions})
-    return replace(experiment, stack=stack, seed=seed)
+    return replace(experiment, stack=stack, steps=steps, seed=seed)
+
+
+def _replaced(experiment: Experiment) -> str:
+    """Return the component that the fault `replace` exchanges: the stack's own, or the one that the stack names."""
+    name = experiment.stack.name
+    return str(getattr(STACKS.get(name), "replaces", "") or name)
 
 
 def _upgraded(step: Step, version: str) -> Step:

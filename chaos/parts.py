@@ -20,6 +20,7 @@ from chaos.blast import CLIENT
 from chaos.forms import Form, Name, Written, from_yaml, mapping
 from chaos.guess import nearest, suggestion
 from chaos.model import Load, LoadStage, NamedGate, Selector, StackSpec, Step
+from chaos.ports import Watches
 from chaos.positions import Page, described, plain
 from chaos.refusals import owner_keys, validated
 from chaos.units import DURATION, RATE, SHARE, parse_rate, parse_share
@@ -387,6 +388,8 @@ def read_gate(node: yaml.Node, page: Page, tables: Tables) -> NamedGate | None:
     gate = from_yaml(cls, body, page, apart=MARKS)
     if marks is None or gate is None:
         return None
+    if marks.stops_run and not isinstance(gate, Watches):
+        page.problem(found["stops-run"][0], f"{kind.value} is judged after the run only; leave it out")
     if marks.expect == "fail" and not marks.because:
         page.problem(
             found["expect"][0], 'a failure is expected for a reason; add because: "…", with the upstream thread'

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from chaos.blast import Hit, checked_hits, holders, wanted
 from chaos.errors import CapabilityError
+from chaos.faults import FAULTS
 from chaos.model import Span
 from chaos.occurrences import Occurrence, is_momentary, occurrences, timeout_s
 from chaos.positions import Page
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from chaos.model import Action, Experiment, Load, NamedGate, Node, Selector, Step, Topology
+    from chaos.ports import Fault
 
 __all__ = ["Tick", "TickKind", "Timeline", "chance", "choose", "describe", "holders", "plan", "rate_per_s", "wanted"]
 
@@ -41,7 +43,6 @@ RAMP_S = 30.0  # where a rate is found by how far a job falls behind, with the t
 SAMPLE_BYTES = 160  # of one operation in an Arrow stream: ten numbers, key and value texts, dictionary indices
 EVENT_BYTES = 2_000  # of all the events of one occurrence
 ALWAYS = frozenset({"percentile"})  # settings of gates without which the others say little, told if by default too
-OF = {"floor_share": " of steady"}
 ASSUMED_PER_S = 5_000.0  # operations, where the rate is found by calibration only
 
 
@@ -211,9 +212,14 @@ def _agenda(timeline: Timeline) -> list[str]:
     return [line for step in timeline.experiment.steps for line in _agenda_of(step, timeline.topology)]
 
 
+def _name_of(fault: Fault) -> str:
+    """Return what a file calls a fault; of a stranger's that no table has, the name of its class."""
+    return next((name for name, cls in FAULTS.items() if type(fault) is cls), type(fault).__name__.lower())
+
+
 def _agenda_of(step: Step, topology: Topology) -> list[str]:
     every = list(occurrences(step))
-    kind = type(step.fault).__name__.lower()
+    kind = _name_of(step.fault)
     settings = _settings(step.fault)
     what = f"{kind} ({settings})" if settings else kind
     lines = [f"{_text(every[0].start_s):>8}  inject  {step.name}: {what} on {_who(step, topology)}"]
@@ -305,8 +311,9 @@ def _settings(part: Any) -> str:
     """Return what was set on a fault or a gate, as it would be written: "limit 5s"; "" if all is as by default."""
     if not dataclasses.is_dataclass(part):
         return ""
+    rates = hasattr(part, "floor_per_s")  # else a share of something of its own
     said = [
-        _setting_text(one.name, getattr(part, one.name)) + OF.get(one.name, "")
+        _setting_text(one.name, getattr(part, one.name)) + (" of steady" if one.name == "floor_share" and rates else "")
         for one in dataclasses.fields(part)
         if one.name != "during" and (one.name in ALWAYS or getattr(part, one.name) not in (one.default, None, "", ()))
     ]

@@ -87,6 +87,8 @@ def _replacements(experiment: Experiment) -> list[str]:
 def describe(experiment: Experiment, target: str, runs: Path) -> str:
     """Return the text of `chaosgate plan`, for recordings in `runs`."""
     refuse_unknown_versions([experiment])
+    if blind := [*_blind_limits(experiment), *_blind_clocks(experiment)]:
+        raise CapabilityError("\n".join(blind))
     planned = timeline(experiment)
     return planning.describe(
         planned,

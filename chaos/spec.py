@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,7 +20,7 @@ from pydantic import Field
 
 from chaos.blast import checked_hits
 from chaos.checks import Draft, check
-from chaos.errors import SpecError
+from chaos.errors import SpecError, UsageError
 from chaos.forms import Form, Name, Written
 from chaos.model import AbortWhen, Experiment, StackSpec, Topology
 from chaos.parts import Duration, Part, Positive, Tables, items, read_gate, read_load, read_stack, read_step, shipped
@@ -30,7 +31,7 @@ from chaos.refusals import owner_keys, salvaged, validated
 from chaos.units import SHARE, SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import yaml
 
@@ -171,7 +172,7 @@ def _experiment(root: yaml.MappingNode, page: Page, tables: Tables) -> Experimen
     beside = read_load(parts["beside"], page, tables) if "beside" in parts else None
     roles = _roles([kind] if stack else tables.stacks.values())
     steps = [read_step(node, page, tables, roles) for node in items(parts.get("steps"), page, empty=_NO_STEPS)]
-    steps = [_held(step, getattr(kind, "held_by", {})) for step in steps]
+    steps = [_held(step, getattr(kind, "held_by", {}), getattr(kind, "roles", ())) for step in steps]
     gates = [read_gate(node, page, tables) for node in items(parts.get("gates"), page)]
     slo = read_slo(parts["slo"], page) if "slo" in parts else None
     listed = [gate for gate in gates if gate is not None]
@@ -188,7 +189,10 @@ def _experiment(root: yaml.MappingNode, page: Page, tables: Tables) -> Experimen
         gates=gates,
         promised=promised,
         operations=getattr(kind, "operations", None),
-        impossible=impossible(stack.settings) if stack and (impossible := getattr(kind, "impossible", None)) else {},
+        operations_on=getattr(kind, "operations_on", {}),
+        refuses=partial(refuses, stack.settings) if stack and (refuses := getattr(kind, "refuses", None)) else None,
+        of_one=getattr(kind, "of_one", ()),
+        topics=_topics(kind, stack),
         processes=getattr(kind, "processes", ()),
         lags=LAG in getattr(kind, "readings", ()),
         paced=traffic is not None and getattr(tables.workloads[traffic.workload], "paced", False),
@@ -203,11 +207,21 @@ def _experiment(root: yaml.MappingNode, page: Page, tables: Tables) -> Experimen
     return dataclasses.replace(made, beside=beside, steps=tuple(s for s in steps if s), gates=judged, slo=slo)
 
 
-def _held(step: Step | None, held_by: Mapping[str, str]) -> Step | None:
-    """Return the step with the nodes that alone can hold its role, as the stack says."""
-    if step is None or step.on.role not in held_by:
+def _topics(kind: object, stack: StackSpec | None) -> Mapping[str, int] | None:
+    """Return the topics that there will be; None if the stack doesn't say, or its settings make no sense."""
+    topics: Callable[[Mapping[str, Any]], Mapping[str, int]] | None = getattr(kind, "topics", None)
+    try:
+        return topics(stack.settings) if topics and stack else None
+    except (TypeError, ValueError, UsageError):  # told of elsewhere
+        return None
+
+
+def _held(step: Step | None, held_by: Mapping[str, str], roles: Sequence[str]) -> Step | None:
+    """Return the step with the nodes that alone can hold its role, as the stack says: of a static role, its own."""
+    if step is None or not held_by or step.on.role not in roles:
         return step
-    return dataclasses.replace(step, on=dataclasses.replace(step.on, held_by=held_by[step.on.role]))
+    holders = held_by.get(step.on.role, step.on.role)
+    return dataclasses.replace(step, on=dataclasses.replace(step.on, held_by=holders))
 
 
 def _bare(head: ExperimentForm, stack: StackSpec, traffic: Load, page: Page) -> Experiment:

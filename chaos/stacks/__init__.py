@@ -15,6 +15,7 @@ from chaos.ports import LAG
 from chaos.registry import Table
 from chaos.stacks.etcd import logs as etcd_logs
 from chaos.stacks.etcd import settings as etcd
+from chaos.stacks.flink import jobs as flink_jobs
 from chaos.stacks.flink import logs as flink_logs
 from chaos.stacks.flink import settings as flink
 from chaos.stacks.kafka import logs as kafka_logs
@@ -25,7 +26,7 @@ from chaos.stacks.streaming import settings as streaming
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from chaos.model import Experiment, Node, StackSpec
+    from chaos.model import Experiment, Node, StackAction, StackSpec
     from chaos.ports import LogReader, Stack
 
 
@@ -42,8 +43,11 @@ class StackKind:
     judge the rest of an slo, and get its limit. `readings`: names of its probes' readings that the engine
     goes by; without "quorum" there is no `abort-when: quorum-lost`. `roles_of` are those of `roles` that are of
     something, and so found with an argument: `on: {leader-of: in/2}`; `held_by` says which nodes alone can hold a role
-    that is found; of `voters`, roles that decide together, a majority must be left. `impossible` returns the operations
-    that a stack of some settings can't do, and why, `serves` the workloads that it has servers for. `log_reader` reads
+    that is found; of `voters`, roles that decide together, a majority must be left. `operations_on` says which
+    operations victims of a role know, where that differs, `refuses` why a stack of some settings can't carry one out
+    (""), and of those `of_one` there is one to do, whoever it is aimed at. `replaces` is the component that `replace`
+    exchanges, else the stack's own. `topics` are those that there will be, and their partitions; `serves` the workloads
+    that it has servers for. `log_reader` reads
     `<node>-<process>.log`, which each of its processes must then leave; without one the logs are not read, and
     `no-unexpected-exit` says so.
     """
@@ -61,7 +65,11 @@ class StackKind:
     roles_of: tuple[str, ...] = ()
     held_by: Mapping[str, str] = field(default_factory=dict)
     voters: tuple[str, ...] = ()
-    impossible: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
+    operations_on: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    refuses: Callable[[Settings, StackAction], str] | None = None
+    of_one: tuple[str, ...] = ()
+    replaces: str = ""
+    topics: Callable[[Settings], Mapping[str, int]] | None = None
     log_reader: LogReader | None = None
     serves: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
     no_clock: str = ""  # why its programs can't be told a wrong time, and what would do
@@ -120,6 +128,7 @@ STACKS: Mapping[str, StackKind] = Table(
             make=_kafka,
             processes=(kafka.PROCESS,),
             nodes=kafka.nodes,
+            topics=lambda settings: kafka.KafkaSettings(**settings).topics,
             state_gates={"exact": {"ledger": {}}},
             readings=("quorum",),
             roles_of=("leader-of",),
@@ -129,7 +138,8 @@ STACKS: Mapping[str, StackKind] = Table(
             settings_type=flink.FlinkSettings,
             roles=flink.ROLES,
             held_by=flink.HELD_BY,
-            impossible=flink.impossible,
+            refuses=flink_jobs.refuses,
+            of_one=flink.OF_THE_JOB,
             operations=flink.OPERATIONS,
             make=_flink,
             processes=flink.PROCESSES,
@@ -141,7 +151,13 @@ STACKS: Mapping[str, StackKind] = Table(
             settings_type=streaming.StreamingSettings,
             roles=streaming.ROLES,
             held_by=streaming.HELD_BY,
-            impossible=lambda settings: flink.impossible(settings.get("flink", {})),
+            refuses=lambda settings, action: flink_jobs.refuses(
+                settings.get("flink", {}), action, streaming.DEFAULT_JOB
+            ),
+            of_one=flink.OF_THE_JOB,
+            operations_on=streaming.OPERATIONS_ON,
+            replaces=kafka.COMPONENT,
+            topics=streaming.topics,
             voters=("broker", "member"),
             operations=streaming.OPERATIONS,
             make=_streaming,

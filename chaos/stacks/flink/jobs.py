@@ -12,15 +12,17 @@ import string
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import workloads
 from chaos.errors import UsageError
 from chaos.guess import nearest
-from chaos.stacks.flink.settings import EARLIEST, EXACTLY_ONCE, JobSettings
+from chaos.stacks.flink.settings import EARLIEST, EXACTLY_ONCE, OF_THE_JOB, FlinkSettings, JobSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from chaos.model import StackAction
 
 FOLDER = Path(workloads.__file__).parent / "jobs"
 FIRST = "v1"
@@ -100,6 +102,17 @@ def check(name: str, version: str) -> None:
     """Raise UsageError for a job, or a version of it, that there is not."""
     if version not in (there := versions(name)):
         raise UsageError(f"job {name} {version}: no such version; there are {', '.join(there)}")
+
+
+def refuses(settings: Mapping[str, Any], action: StackAction, default: str = "numbers") -> str:
+    """Return why an operation can't be carried out with these settings; "" if it can."""
+    job = FlinkSettings.of(settings).job
+    if action.operation in OF_THE_JOB and job.copies > 1:
+        return f"of which of the job's {job.copies} copies? It is an operation of one job; write copies: 1"
+    if action.operation == "savepoint-upgrade" and action.arguments["to"] not in versions(job.name or default):
+        there = ", ".join(versions(job.name or default))
+        return f"job {job.name or default} has no version {action.arguments['to']}; there are {there}"
+    return ""
 
 
 def path(name: str, version: str) -> Path:

@@ -177,13 +177,6 @@ def nodes(settings: Mapping[str, Any]) -> list[Node]:
     return [*servers(read), *clients]
 
 
-def impossible(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the operations that can't be done with these settings, and why."""
-    copies = FlinkSettings.of(settings).job.copies
-    why = f"of which of the job's {copies} copies? It is an operation of one job; write copies: 1"
-    return dict.fromkeys(OF_THE_JOB, why) if copies > 1 else {}
-
-
 # ---------------------------------------------------------------- configuration
 
 

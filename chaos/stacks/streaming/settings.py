@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from chaos.stacks.etcd import settings as etcd
 from chaos.stacks.etcd.settings import EtcdSettings
+from chaos.stacks.flink import jobs
 from chaos.stacks.flink import settings as flink
 from chaos.stacks.flink.settings import FlinkSettings
 from chaos.stacks.kafka import settings as kafka
 from chaos.stacks.kafka.settings import KafkaSettings
 
 if TYPE_CHECKING:
-    from chaos.model import Node
+    from chaos.model import Node, StackAction
 
 DEFAULT_JOB = "keyed-count"
 OUTPUTS = {"output": "out", "windows": "win"}  # topics of that job, as the gate `ledger` calls them
@@ -29,6 +30,11 @@ ETCD_ROLES = {"member": "member", "etcd-leader": "leader", "etcd-follower": "fol
 ROLES = tuple(dict.fromkeys((*kafka.ROLES, *flink.ROLES, *ETCD_ROLES)))
 HELD_BY = {**kafka.HELD_BY, **flink.HELD_BY, "etcd-leader": "member", "etcd-follower": "member"}
 OPERATIONS = tuple(dict.fromkeys((*kafka.OPERATIONS, *flink.OPERATIONS)))
+OPERATIONS_ON = {
+    **dict.fromkeys(flink.ROLES, flink.OPERATIONS),
+    **dict.fromkeys(kafka.ROLES, kafka.OPERATIONS),
+    **dict.fromkeys(ETCD_ROLES, etcd.OPERATIONS),
+}
 PROCESSES = (kafka.PROCESS, *flink.PROCESSES)
 COMPONENTS = (kafka.COMPONENT, flink.COMPONENT, flink.JOB_COMPONENT)
 
@@ -65,6 +71,17 @@ def with_topics(settings: KafkaSettings, names: tuple[str, ...]) -> KafkaSetting
     """Return the settings with these topics; those that are not named yet get as many partitions as the widest."""
     widest = max(settings.topics.values(), default=4)
     return replace(settings, topics={**dict.fromkeys(names, widest), **settings.topics})
+
+
+def refuses(settings: Mapping[str, Any], action: StackAction) -> str:
+    """Return why an operation can't be carried out with these settings; "" if it can."""
+    return jobs.refuses(settings.get("flink", {}), action, DEFAULT_JOB)
+
+
+def topics(settings: Mapping[str, Any]) -> Mapping[str, int]:
+    """Return the topics that there will be, and their partitions: those that are named, and those of the job."""
+    read = StreamingSettings.of(settings)
+    return with_topics(read.kafka, jobs.topics(read.flink.job.name or DEFAULT_JOB, read.flink.job.copies)).topics
 
 
 def nodes(settings: Mapping[str, Any]) -> list[Node]:
