@@ -61,7 +61,7 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> Access
         contexts, active = config.list_kube_config_contexts(kubeconfig or None)
         if context and context not in (known := [one["name"] for one in contexts]):
             raise UsageError(f"{where}: no context {context!r}; there are {', '.join(known)}")
-        api = _patient(config.new_client_from_config(kubeconfig or None, context).configuration)
+        api = _patient(config.new_client_from_config(kubeconfig or None, context or None).configuration)
     except (ConfigException, OSError, TypeError, ValueError) as error:
         would = "name one by --kubeconfig or $KUBECONFIG; `chaosgate lab up` boots a cluster, and says where its own is"
         raise UsageError(f"{where}: no cluster can be found there: {error}; {would}") from error

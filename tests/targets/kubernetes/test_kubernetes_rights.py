@@ -6,7 +6,9 @@ import copy
 import json
 
 import pytest
+from click.testing import CliRunner
 
+from chaos.cli import main
 from chaos.errors import CapabilityError, TargetError
 from chaos.model import Aimed, Proof, Signal
 from chaos.targets.kubernetes import install
@@ -145,3 +147,10 @@ def test_an_agent_of_another_version_is_refused(served, tmp_path, monkeypatch):
         open_kubernetes(served, "default", ROLES, evidence=tmp_path),
     ):
         pass
+
+
+def test_the_command_installs_again_what_is_there_and_names_the_cluster(agents, cluster):
+    done = CliRunner().invoke(main, ["install", "--yes", "--kubeconfig", str(cluster.kubeconfig)])
+    assert done.exit_code == 0, done.output
+    assert "context chaosgate-lab (https://127.0.0.1:" in done.output
+    assert "3 agents are ready" in done.output
