@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -110,21 +109,13 @@ def answering(what: str, verb: str = "") -> Iterator[None]:
 
 def refusal(what: str, error: ApiException, verb: str = "") -> TargetError | CapabilityError:
     """Return what an API's error means to whoever asked for `what`."""
-    said, status = message(error), status_of(error)
-    if status == UNAUTHORIZED:
+    said = message(error)
+    if error.status == UNAUTHORIZED:
         return TargetError(f"{what}: the cluster does not know who asks (401): {said}; are the credentials expired?")
-    if status == FORBIDDEN:
+    if error.status == FORBIDDEN:
         would = f"; it takes the right to {verb}" if verb else ""
         return CapabilityError(f"{what}: refused (403): {said}{would}; `chaosgate install --print` lists every right")
-    return TargetError(f"{what}: the API server says {status}: {said}")
-
-
-def status_of(error: ApiException) -> int:
-    """Return an error's status; of a websocket that was refused, that of the answer to its handshake."""
-    if error.status:
-        return int(error.status)
-    found = re.search(r"Handshake status (\d+)", str(error.reason))
-    return int(found[1]) if found else 0
+    return TargetError(f"{what}: the API server says {error.status}: {said}")
 
 
 def message(error: ApiException) -> str:
@@ -132,5 +123,4 @@ def message(error: ApiException) -> str:
     try:
         return str(json.loads(error.body)["message"])
     except (TypeError, ValueError, KeyError):
-        found = re.search(r'"message":"((?:[^"\\]|\\.)*)"', str(error.reason))  # in the answer to a handshake
-        return found[1].replace('\\"', '"') if found else str(error.reason or error)
+        return str(error.reason or error)

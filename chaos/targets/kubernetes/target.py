@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from chaos.model import Aimed
     from chaos.targets.agents.client import AgentClient
     from chaos.targets.agents.injection import MeasuredInjection
-    from chaos.targets.agents.target import Agents
     from chaos.targets.kubernetes.access import Access
 
 LEASE_S = 10.0
@@ -65,9 +64,8 @@ class KubernetesTarget(AgentTarget):
         with ExitStack() as undo:
             self._ownership = Ownership(access, namespace, self._lost)
             undo.callback(self._ownership.release)
-            self._fleet = self._start_agents()
-            self.client = self._fleet
-            undo.callback(self._fleet.close)
+            self.client = self._start_agents()
+            undo.callback(self.client.close)
             self._begin()
             self._refuse_deaf()
             undo.pop_all()
@@ -171,12 +169,10 @@ class KubernetesTarget(AgentTarget):
     def _greeted(self, pod: str) -> tuple[AgentClient, dict[str, Any]]:
         return install.greet(self.access, pod, lease_s=self._lease_s, shaper=SHAPER, heard=self._heard)
 
-    def revive_agent(self) -> None:
-        """Start new agents if one died."""
-        super().revive_agent()
-        agents: Agents = self.client
-        assert isinstance(agents, Fleet)
-        self._fleet = agents
+    @property
+    def _fleet(self) -> Fleet:
+        assert isinstance(self.client, Fleet)
+        return self.client
 
     def _means(self) -> Means:
         shapers = self._fleet.shapers

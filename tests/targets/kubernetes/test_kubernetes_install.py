@@ -149,11 +149,6 @@ def refused(status, body="", reason=""):
         (refused(401, '{"message": "Unauthorized"}'), TargetError, "are the credentials expired?"),
         (refused(500, '{"message": "etcd is slow"}'), TargetError, "the API server says 500: etcd is slow"),
         (refused(500, "no JSON", "Internal Server Error"), TargetError, "says 500: Internal Server Error"),
-        (
-            refused(0, None, 'Handshake status 403 Forbidden -+-+- {} -+-+- {"message":"pods \\"a\\" is forbidden"}'),
-            CapabilityError,
-            'pods "a" is forbidden',
-        ),
     ],
 )
 def test_a_refusal_says_what_was_asked_for_what_was_said_and_what_would_do(error, kind, said):
