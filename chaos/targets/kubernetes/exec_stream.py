@@ -148,17 +148,3 @@ def connected(api: ApiClient, namespace: str, pod: str, container: str, argv: Se
     except websocket.WebSocketException as error:
         raise OSError(f"no stream to {namespace}/{pod}: {error}") from error
     return made
-
-
-def run(api: ApiClient, namespace: str, pod: str, container: str, argv: Sequence[str], timeout_s: float) -> str:
-    """Run a program in a container to its end and return what it said; OSError if it does not end in time."""
-    one = ExecStream(api, namespace, pod, container, argv)
-    late = threading.Timer(timeout_s, one.end, (0.0,))
-    late.start()
-    said = b"".join(one.lines())
-    ended = late.is_alive()
-    late.cancel()
-    one.end(0.0)
-    if not ended:
-        raise OSError(f"{namespace}/{pod}: {argv[0]} has not ended within {timeout_s:g} s")
-    return said.decode(errors="replace")

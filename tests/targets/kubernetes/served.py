@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from chaos.targets.kubernetes import agent_image
+from chaos.targets.kubernetes.exec_stream import ExecStream
 
 if TYPE_CHECKING:
     from chaos.targets.kubernetes.access import Access
@@ -52,3 +54,17 @@ def stateful_set() -> dict[str, Any]:
 def ready(access: Access) -> int:
     """Return how many of them are."""
     return access.apps.read_namespaced_stateful_set("served", "default").status.ready_replicas or 0
+
+
+def run(api: Any, namespace: str, pod: str, container: str, argv: list[str], timeout_s: float) -> str:
+    """Run a program in a container to its end and return what it said; OSError if it does not end in time."""
+    one = ExecStream(api, namespace, pod, container, argv)
+    late = threading.Timer(timeout_s, one.end, (0.0,))
+    late.start()
+    said = b"".join(one.lines())
+    ended = late.is_alive()
+    late.cancel()
+    one.end(0.0)
+    if not ended:
+        raise OSError(f"{namespace}/{pod}: {argv[0]} has not ended within {timeout_s:g} s")
+    return said.decode(errors="replace")

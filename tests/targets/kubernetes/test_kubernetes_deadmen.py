@@ -18,12 +18,11 @@ from kubernetes.client import ApiException
 from chaos.errors import AgentError, CapabilityError, TargetError, UsageError
 from chaos.model import Aimed, Impairment, Proof, Shape, Signal
 from chaos.targets.kubernetes import install
-from chaos.targets.kubernetes.exec_stream import run
 from chaos.targets.kubernetes.lab import plan
 from chaos.targets.kubernetes.safety import Held
 from chaos.targets.kubernetes.target import KubernetesTarget, open_kubernetes
 from tests.leftovers import await_true
-from tests.targets.kubernetes.served import LEASE_S, READY_S, ROLES
+from tests.targets.kubernetes.served import LEASE_S, READY_S, ROLES, run
 from tests.targets.told import PATIENCE_S, evidence_of
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
